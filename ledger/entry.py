@@ -1,10 +1,6 @@
 """The text of one log entry: what a leaf of the tree says, written and read strictly (`design/formats.md` section 2).
 
-    suyuan/entry/v1
-    time <ms>
-    type <kind>
-    statement <base64>                          or, for lot-index: index <size> <base64 root>
-    chain <base64 subject> <seq> <base64 | ->   any number up to 500, sorted by decoded subject
+Lines: version, `time`, `type`, then `statement` and up to 500 `chain` lines, or for a lot index one `index` line.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, path: Sequence[bytes], 
     """
     if not 0 <= index < size:
         raise ProofError(f"no leaf {index} in a tree of {size}", where="inclusion")
-    _check_hashes(path, "inclusion")
+    _check_hashes([leaf, root, *path], "inclusion")
     fn, sn = index, size - 1
     computed = leaf
     for sibling in path:
@@ -163,7 +163,7 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
     """
     if not 0 <= old_size <= new_size:
         raise ProofError(f"a tree of {new_size} cannot extend one of {old_size}", where="consistency")
-    _check_hashes(path, "consistency")
+    _check_hashes([old_root, new_root, *path], "consistency")
     if old_size == 0 or old_size == new_size:
         expected = EMPTY_ROOT if old_size == 0 else new_root
         if path:
@@ -207,6 +207,6 @@ def _split(width: int) -> int:
     return 1 << ((width - 1).bit_length() - 1)
 
 
-def _check_hashes(path: Sequence[bytes], where: str) -> None:
-    if any(len(sibling) != HASH_SIZE for sibling in path):
-        raise ProofError("a hash in the path does not have 32 bytes", where=where)
+def _check_hashes(hashes: Sequence[bytes], where: str) -> None:
+    if any(len(value) != HASH_SIZE for value in hashes):
+        raise ProofError("a hash of the proof does not have 32 bytes", where=where)
