@@ -5,10 +5,9 @@ Lines: version, `time`, `type`, then `statement` and up to 500 `chain` lines, or
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 
+from .encoding import MAX_NUMBER, base64_bytes, base64_text, decimal_number
 from .errors import ProofError
 from .merkle import HASH_SIZE, leaf_hash
 
@@ -29,7 +28,6 @@ STATEMENT_TYPES = frozenset(
 """Entry types that stand for a statement; `LOT_INDEX` is the only other one."""
 
 _VERSION = "suyuan/entry/v1"
-_MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +53,12 @@ class Entry:
     index: tuple[int, bytes] | None = None
 
     def __post_init__(self) -> None:
-        _require(0 <= self.time_ms <= _MAX_NUMBER, "time out of range")
+        _require(0 <= self.time_ms <= MAX_NUMBER, "time out of range")
         if self.typ == LOT_INDEX:
             _require(self.statement is None and not self.chain, "a lot-index entry has no statement and no chain")
             _require(self.index is not None, "a lot-index entry has an index line")
             if self.index is not None:
-                _require(0 <= self.index[0] <= _MAX_NUMBER, "index size out of range")
+                _require(0 <= self.index[0] <= MAX_NUMBER, "index size out of range")
                 _require(len(self.index[1]) == HASH_SIZE, "an index root has 32 bytes")
             return
         _require(self.typ in STATEMENT_TYPES, "unknown entry type")
@@ -72,7 +70,7 @@ class Entry:
             _require(len(link.subject) == HASH_SIZE, "a subject has 32 bytes")
             _require(link.subject > before, "chain lines are sorted by subject, each subject once")
             before = link.subject
-            _require(0 <= link.seq <= _MAX_NUMBER, "seq out of range")
+            _require(0 <= link.seq <= MAX_NUMBER, "seq out of range")
             if link.previous is None:
                 _require(link.seq == 0, "only the first entry of a subject has no previous entry")
             else:
@@ -83,12 +81,12 @@ class Entry:
         """The bytes of the leaf: UTF-8 lines, each ending in LF, in the order of formats section 2."""
         lines = [_VERSION, f"time {self.time_ms}", f"type {self.typ}"]
         if self.statement is not None:
-            lines.append(f"statement {_base64(self.statement)}")
+            lines.append(f"statement {base64_text(self.statement)}")
         if self.index is not None:
-            lines.append(f"index {self.index[0]} {_base64(self.index[1])}")
+            lines.append(f"index {self.index[0]} {base64_text(self.index[1])}")
         for link in self.chain:
-            previous = "-" if link.previous is None else _base64(link.previous)
-            lines.append(f"chain {_base64(link.subject)} {link.seq} {previous}")
+            previous = "-" if link.previous is None else base64_text(link.previous)
+            lines.append(f"chain {base64_text(link.subject)} {link.seq} {previous}")
         lines.append("")
         return "\n".join(lines).encode("ascii")
 
@@ -134,24 +132,17 @@ def _field(line: str, name: str) -> str:
 
 
 def _number(text: str) -> int:
-    """A decimal without sign or leading zeros that fits 63 bits."""
-    plain = text.isascii() and text.isdigit() and len(text) <= 19 and (text == "0" or text[0] != "0")
-    _require(plain, "not a plain decimal number")
-    return int(text)
+    try:
+        return decimal_number(text)
+    except ValueError as error:
+        raise ProofError(str(error), where="entry") from error
 
 
 def _hash(text: str) -> bytes:
-    """32 bytes from padded base64 with zero trailing bits."""
     try:
-        value = binascii.a2b_base64(text, strict_mode=True)
-    except (binascii.Error, ValueError) as error:
-        raise ProofError("not base64", where="entry") from error
-    _require(len(value) == HASH_SIZE and _base64(value) == text, "not the base64 of 32 bytes in its one spelling")
-    return value
-
-
-def _base64(value: bytes) -> str:
-    return base64.b64encode(value).decode("ascii")
+        return base64_bytes(text, HASH_SIZE)
+    except ValueError as error:
+        raise ProofError(str(error), where="entry") from error
 
 
 def _require(holds: bool, message: str) -> None:

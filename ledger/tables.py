@@ -1,0 +1,186 @@
+"""The ledger's tables, and the base from which every room declares its own: one MetaData, STRICT on SQLite.
+
+SQLite keeps text in an integer column without a word unless the table is STRICT, and STRICT tables know only INTEGER,
+REAL, TEXT, BLOB and ANY. So every room derives its tables from `StrictTable` and types columns with `Int64`, `Text` and
+`LargeBinary`; PostgreSQL has such types anyway. CHECK constraints hold on both.
+
+Every table of a log carries `log_id`: one database may hold several logs (formats section 3). What is derived
+(`subject`, `chain_link`, `tile`) stands beside what it is derived from (`entry`), because the append needs it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, LargeBinary, MetaData, Table, Text, UniqueConstraint
+from sqlalchemy.ext.compiler import compiles
+from sqlmodel import Field, SQLModel
+
+metadata = MetaData()
+"""Where every table of the house is declared; `Database.create_all()` makes them."""
+
+
+class Int64(BigInteger):
+    """A signed 64-bit integer: BIGINT, which STRICT tables of SQLite spell INTEGER."""
+
+
+@compiles(Int64, "sqlite")
+def _int64_on_sqlite(type_: Int64, compiler: Any, **kw: Any) -> str:
+    return "INTEGER"
+
+
+class StrictTable(SQLModel):
+    """Base of every table. A table with constraints says `__table_args__ = strict(CheckConstraint(...), ...)`."""
+
+    metadata = metadata
+    __table_args__: ClassVar[Any] = {"sqlite_strict": True}
+
+
+def strict(*constraints: Any, with_rowid: bool = True) -> tuple[Any, ...]:
+    """`__table_args__` of a STRICT table; `with_rowid=False` for small rows found by their whole primary key."""
+    return (*constraints, {"sqlite_strict": True, "sqlite_with_rowid": with_rowid})
+
+
+def key_column() -> Any:
+    """One integer column of a primary key that is never numbered by the database."""
+    return Field(sa_type=Int64, primary_key=True, sa_column_kwargs={"autoincrement": False})
+
+
+class LogStateRow(StrictTable, table=True):
+    """One row a log: what its newest checkpoint says. Whoever holds this row's lock may append."""
+
+    __tablename__ = "log_state"
+    __table_args__ = strict(
+        CheckConstraint("size >= 0 AND time_ms >= 0 AND subjects >= 0", name="log_state_counts"),
+        CheckConstraint("length(root) = 32", name="log_state_root"),
+    )
+
+    log_id: int = key_column()
+    origin: str = Field(sa_type=Text)
+    size: int = Field(sa_type=Int64)
+    root: bytes = Field(sa_type=LargeBinary)
+    time_ms: int = Field(sa_type=Int64)  # of the last entry; 0 in an empty log
+    subjects: int = Field(sa_type=Int64)  # how many subjects have a number
+    checkpoint: str = Field(sa_type=Text)  # signed note
+
+
+class EntryRow(StrictTable, table=True):
+    """The bytes of one leaf (formats section 2)."""
+
+    __tablename__ = "entry"
+    __table_args__ = strict(CheckConstraint("length(bytes) <= 65535", name="entry_length"))
+
+    log_id: int = key_column()
+    index: int = key_column()
+    time_ms: int = Field(sa_type=Int64)
+    encoded: bytes = Field(sa_type=LargeBinary, sa_column_args=["bytes"])
+
+
+class TileRow(StrictTable, table=True):
+    """A tile as far as it is filled: 1 to 256 hashes (C2SP tlog-tiles)."""
+
+    __tablename__ = "tile"
+    __table_args__ = strict(CheckConstraint("length(hashes) BETWEEN 32 AND 8192", name="tile_length"))
+
+    log_id: int = key_column()
+    level: int = key_column()
+    index: int = key_column()
+    hashes: bytes = Field(sa_type=LargeBinary)
+
+
+class SubjectRow(StrictTable, table=True):
+    """A subject under the small number that other rows know it by, and the newest entry of its chain."""
+
+    __tablename__ = "subject"
+    __table_args__ = strict(
+        UniqueConstraint("log_id", "hash", name="subject_hash"),
+        CheckConstraint("length(hash) = 32 AND length(leaf) = 32", name="subject_hashes"),
+    )
+
+    log_id: int = key_column()
+    id: int = key_column()
+    hash: bytes = Field(sa_type=LargeBinary)
+    seq: int = Field(sa_type=Int64)
+    index: int = Field(sa_type=Int64)
+    leaf: bytes = Field(sa_type=LargeBinary)
+
+
+class ChainLinkRow(StrictTable, table=True):
+    """Entry number `seq` of a subject stands at `index` of the log."""
+
+    __tablename__ = "chain_link"
+    __table_args__ = strict(with_rowid=False)
+
+    log_id: int = key_column()
+    subject_id: int = key_column()
+    seq: int = key_column()
+    index: int = Field(sa_type=Int64)
+
+
+class StatementRow(StrictTable, table=True):
+    """The statement behind an entry, as it was sent. One row a signing input: a repeated one is the first one."""
+
+    __tablename__ = "statement"
+    __table_args__ = strict(
+        UniqueConstraint("log_id", "signing_hash", name="statement_signing_hash"),
+        Index("statement_hash", "log_id", "hash"),
+        CheckConstraint("length(hash) = 32 AND length(signing_hash) = 32", name="statement_hashes"),
+    )
+
+    log_id: int = key_column()
+    index: int = key_column()
+    hash: bytes = Field(sa_type=LargeBinary)
+    signing_hash: bytes = Field(sa_type=LargeBinary)
+    raw: bytes = Field(sa_type=LargeBinary)
+
+
+class DisclosureRow(StrictTable, table=True):
+    """A private field of a statement: deleting the row erases the field and leaves every proof valid (formats section 1)."""
+
+    __tablename__ = "disclosure"
+    __table_args__ = strict(CheckConstraint("visibility IN ('partner', 'regulator')", name="disclosure_visibility"))
+
+    log_id: int = key_column()
+    index: int = key_column()
+    position: int = key_column()
+    text: str = Field(sa_type=Text)
+    visibility: str = Field(sa_type=Text)
+    pointer: str = Field(sa_type=Text)  # JSON pointer of the field in the statement's body
+
+
+class KeyRow(StrictTable, table=True):
+    """A registered key and its window (formats section 1), as the key statements of the log say it."""
+
+    __tablename__ = "key"
+    __table_args__ = strict(
+        CheckConstraint("custody IN ('device', 'service')", name="key_custody"),
+        CheckConstraint("until_ms IS NULL OR until_ms > from_ms", name="key_window"),
+    )
+
+    log_id: int = key_column()
+    kid: str = Field(sa_type=Text, primary_key=True)
+    jwk: str = Field(sa_type=Text)  # public, JSON
+    actor: str = Field(sa_type=Text, index=True)
+    custody: str = Field(sa_type=Text)
+    from_ms: int = Field(sa_type=Int64)
+    until_ms: int | None = Field(default=None, sa_type=Int64)
+    registered: int = Field(sa_type=Int64)  # index of the entry that registered it
+    revoked: int | None = Field(default=None, sa_type=Int64)  # index of the entry that revoked it
+    endorsed_by: str | None = Field(default=None, sa_type=Text)
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """The Core table behind a declaration: rows are written and read with Core, not through the ORM."""
+    table = row.__dict__["__table__"]
+    assert isinstance(table, Table)
+    return table
+
+
+log_state = table_of(LogStateRow)
+entry = table_of(EntryRow)
+tile = table_of(TileRow)
+subject = table_of(SubjectRow)
+chain_link = table_of(ChainLinkRow)
+statement = table_of(StatementRow)
+disclosure = table_of(DisclosureRow)
+key = table_of(KeyRow)
