@@ -154,8 +154,9 @@ class KeyRing:
             if body.endorsement is not None:
                 raise _refusal("key-endorsement", "endorsed_by", "仅首次登记可背书", "only a new key is endorsed")
             return replace(known, from_ms=body.from_ms, until_ms=body.until_ms)
+        endorser = self._endorser(body, time_ms)
         return KeyRecord(
-            kid, body.public, actor, body.custody, body.from_ms, body.until_ms, index, None, self._endorser(body, time_ms)
+            kid, body.public, actor, body.custody, body.from_ms, body.until_ms, index, endorsed_by=endorser
         )
 
     def apply(self, key_body: Mapping[str, Any], index: int, *, time_ms: int | None = None) -> KeyRecord:
@@ -193,9 +194,8 @@ class KeyRing:
             raise _unauthorized("key-unknown", kid, "未登记", "is not registered")
         counts(record, index=index, time_ms=time_ms)
         if record.actor != iss:
-            raise _refusal(
-                "signer-actor", "iss", "密钥不属于声明的签发者", "the key is not one of the statement's issuer", "forbidden"
-            )
+            en = "the key is not one of the statement's issuer"
+            raise _refusal("signer-actor", "iss", "密钥不属于声明的签发者", en, "forbidden")
         return record.public
 
     def _endorser(self, body: _KeyBody, time_ms: int | None) -> str | None:
