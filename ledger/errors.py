@@ -42,6 +42,8 @@ class Refusal(Exception):
         self.en = en
         self.expected = expected
         self.status_hint: StatusHint = status_hint
+        self.others: list[Refusal] = []
+        """What else is wrong with the same submission, where everything was looked at."""
 
     def __str__(self) -> str:
         return self.en

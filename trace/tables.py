@@ -1,0 +1,194 @@
+"""What the ledger's statements say, as tables: projections, dropped and rebuilt by replay, never a source of truth.
+
+Amounts are integers in millionths of their unit (`*_micro`), so sums are exact; times are milliseconds since 1970 UTC.
+Rows are written with SQLAlchemy Core (`rows.py`); the classes declare them.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import CheckConstraint, Index, Text
+from sqlmodel import Field
+
+from ..ledger.tables import Int64, StrictTable, key_column, strict, table_of
+
+MICRO = 1_000_000
+
+
+class ActorRow(StrictTable, table=True):
+    """An actor as its newest actor statement says."""
+
+    __tablename__ = "actor"
+    log_id: int = key_column()
+    id: str = Field(primary_key=True, sa_type=Text)
+    entry: int = Field(sa_type=Int64)
+    name_zh: str = Field(sa_type=Text)
+    name_en: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    roles: str = Field(sa_type=Text)
+    """Space-separated."""
+    county: str | None = Field(sa_type=Text)
+
+
+class CredentialRow(StrictTable, table=True):
+    """A credential as its newest statement says."""
+
+    __tablename__ = "credential"
+    __table_args__ = strict(
+        Index("credential_of_actor", "log_id", "actor", "type"),
+        CheckConstraint("status in ('active', 'revoked')"),
+    )
+    log_id: int = key_column()
+    issuer: str = Field(primary_key=True, sa_type=Text)
+    credential_id: str = Field(primary_key=True, sa_type=Text)
+    entry: int = Field(sa_type=Int64)
+    type: str = Field(sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    about: str | None = Field(sa_type=Text)
+    """Subject string of the plot or product it is about."""
+    valid_from: str = Field(sa_type=Text)
+    valid_until: str | None = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    details: str = Field(sa_type=Text)
+    """JSON text, as stated."""
+
+
+class RegistrationRow(StrictTable, table=True):
+    """Whose a plot or product is: the holder of the credential in force about it."""
+
+    __tablename__ = "registration"
+    log_id: int = key_column()
+    about: str = Field(primary_key=True, sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    issuer: str = Field(sa_type=Text)
+    credential_id: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+
+
+class NodeRow(StrictTable, table=True):
+    """A lot, plot or logistic unit: a node of the genealogy, under an integer id given in ledger order."""
+
+    __tablename__ = "node"
+    __table_args__ = strict(
+        Index("node_subject", "log_id", "subject", unique=True),
+        Index("node_product", "log_id", "gtin"),
+        CheckConstraint("kind in ('lot', 'plot', 'unit')"),
+    )
+    id: int = key_column()
+    log_id: int = Field(sa_type=Int64)
+    subject: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    gtin: str | None = Field(sa_type=Text)
+    maker: str | None = Field(sa_type=Text)
+    stage: str | None = Field(sa_type=Text)
+    made_entry: int | None = Field(sa_type=Int64)
+    """Entry that made it; none while a lot was only received: its origin is pending."""
+    made_time: str | None = Field(sa_type=Text)
+    """Event time as stated, with offset."""
+    quantity_micro: int | None = Field(sa_type=Int64)
+    uom: str | None = Field(sa_type=Text)
+
+
+class ProcessRow(StrictTable, table=True):
+    """One transformation: an event, or several that share a transformationID."""
+
+    __tablename__ = "process"
+    __table_args__ = strict(Index("process_name", "log_id", "name", unique=True))
+    id: int = key_column()
+    log_id: int = Field(sa_type=Int64)
+    name: str = Field(sa_type=Text)
+
+
+class EventRow(StrictTable, table=True):
+    """One event statement."""
+
+    __tablename__ = "event"
+    __table_args__ = strict(Index("event_name", "log_id", "event_id", unique=True))
+    log_id: int = key_column()
+    entry: int = key_column()
+    event_id: str = Field(sa_type=Text)
+    stage: str = Field(sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    time_ms: int = Field(sa_type=Int64)
+    signed_ms: int = Field(sa_type=Int64)
+    backfilled: int = Field(sa_type=Int64)
+    process_id: int | None = Field(sa_type=Int64)
+    corrects: int | None = Field(sa_type=Int64)
+    corrected_by: int | None = Field(sa_type=Int64)
+
+
+class EventNodeRow(StrictTable, table=True):
+    """A lot, plot or logistic unit that an event names, and in which part."""
+
+    __tablename__ = "event_node"
+    __table_args__ = strict(
+        Index("event_node_of_node", "node_id", "part"),
+        Index("event_node_of_process", "process_id", "part"),
+        CheckConstraint("part in ('input', 'output', 'lot', 'plot', 'unit', 'parent')"),
+    )
+    log_id: int = key_column()
+    entry: int = key_column()
+    position: int = key_column()
+    node_id: int = Field(sa_type=Int64)
+    part: str = Field(sa_type=Text)
+    process_id: int | None = Field(sa_type=Int64)
+    quantity_micro: int | None = Field(sa_type=Int64)
+    uom: str | None = Field(sa_type=Text)
+
+
+class HoldingRow(StrictTable, table=True):
+    """How much of a lot an actor holds; a row stays when the amount falls to zero, so that past holders are known."""
+
+    __tablename__ = "holding"
+    __table_args__ = strict(Index("holding_of_actor", "actor"), CheckConstraint("amount_micro >= 0"))
+    node_id: int = key_column()
+    actor: str = Field(primary_key=True, sa_type=Text)
+    amount_micro: int = Field(sa_type=Int64)
+
+
+class TransferRow(StrictTable, table=True):
+    """What one actor sent another of a lot, and what of it arrived; more received than shipped: records still to come."""
+
+    __tablename__ = "transfer"
+    node_id: int = key_column()
+    sender: str = Field(primary_key=True, sa_type=Text)
+    receiver: str = Field(primary_key=True, sa_type=Text)
+    shipped_micro: int = Field(sa_type=Int64)
+    received_micro: int = Field(sa_type=Int64)
+
+
+class LabelRow(StrictTable, table=True):
+    """A maker's own label of a lot (private)."""
+
+    __tablename__ = "lot_label"
+    __table_args__ = strict(Index("lot_label_of_node", "node_id"))
+    log_id: int = key_column()
+    actor: str = Field(primary_key=True, sa_type=Text)
+    label: str = Field(primary_key=True, sa_type=Text)
+    node_id: int = Field(sa_type=Int64)
+
+
+class AttachmentUseRow(StrictTable, table=True):
+    """An event that names an attachment by its hash."""
+
+    __tablename__ = "attachment_use"
+    log_id: int = key_column()
+    hash: str = Field(primary_key=True, sa_type=Text)
+    entry: int = key_column()
+
+
+actor = table_of(ActorRow)
+credential = table_of(CredentialRow)
+registration = table_of(RegistrationRow)
+node = table_of(NodeRow)
+process = table_of(ProcessRow)
+event = table_of(EventRow)
+event_node = table_of(EventNodeRow)
+holding = table_of(HoldingRow)
+transfer = table_of(TransferRow)
+lot_label = table_of(LabelRow)
+attachment_use = table_of(AttachmentUseRow)
+
+PROJECTIONS = (
+    actor, credential, registration, node, process, event, event_node, holding, transfer, lot_label, attachment_use,
+)  # fmt: skip
+"""Every projection table, in an order in which they can be filled."""
