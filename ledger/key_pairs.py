@@ -222,9 +222,7 @@ def load_private_key(path: Path | str, passphrase: bytes) -> PrivateKey:
 
 
 def _jwk_refusal(zh: str, en: str) -> Refusal:
-    return Refusal(
-        "key-jwk", field="jwk", zh=f"公钥 JWK 无效:{zh}", en=f"the public key is no acceptable JWK: {en}"
-    )
+    return Refusal("key-jwk", field="jwk", zh=f"公钥 JWK 无效:{zh}", en=f"the public key is no acceptable JWK: {en}")
 
 
 def _file_refusal(zh: str, en: str) -> Refusal:

@@ -89,9 +89,7 @@ class Statement:
 
     def verify(self, public: PublicKey) -> bool:
         """Whether `public` is the key the header names and its signature holds over the bytes as sent."""
-        return (
-            self.alg == public.alg and self.kid == public.kid and public.verify(self._signing_input, self.signature)
-        )
+        return self.alg == public.alg and self.kid == public.kid and public.verify(self._signing_input, self.signature)
 
 
 @dataclass(frozen=True)
