@@ -168,7 +168,7 @@ def verify_consistency(old_size: int, old_root: bytes, new_size: int, new_root: 
         expected = EMPTY_ROOT if old_size == 0 else new_root
         if path:
             raise ProofError("the consistency path should be empty", where="consistency")
-        if new_size == 0 and new_root != EMPTY_ROOT or old_root != expected:
+        if (new_size == 0 and new_root != EMPTY_ROOT) or old_root != expected:
             raise ProofError("the roots of equal trees differ", where="consistency")
         return
     if not path:

@@ -71,7 +71,7 @@ def parse_tile_path(path: str) -> TileCoordinate:
         int(number.replace("x", "").replace("/", "")),
         TILE_WIDTH if partial is None else int(partial),
     )
-    if coordinate.level > 63 or partial is not None and coordinate.width >= TILE_WIDTH or coordinate.path != path:
+    if coordinate.level > 63 or (partial is not None and coordinate.width >= TILE_WIDTH) or coordinate.path != path:
         raise ProofError("not a tile path", where=path)
     return coordinate
 
@@ -127,12 +127,10 @@ class TileNodes:
         """Hash of the i-th perfect subtree of 2**level leaves. Raises ProofError when its tile is too short."""
         if i < 0 or (i + 1) << level > self.size:
             raise ValueError(f"no perfect subtree {i} of level {level} in a tree of {self.size}")
-        tile_level, inner = divmod(level, TILE_HEIGHT)
-        tile_index, offset = divmod(i, TILE_WIDTH >> inner)
-        key = (tile_level, tile_index)
+        key, inner, offset = _place(level, i)
         levels = self._levels.get(key)
         if levels is None:
-            levels = self._levels[key] = [self._tile(tile_level, tile_index)]
+            levels = self._levels[key] = [self._tile(*key)]
         while len(levels) <= inner:
             below = levels[-1]
             levels.append(parents(below[: len(below) - len(below) % (2 * HASH_SIZE)]))
@@ -145,6 +143,24 @@ class TileNodes:
         if len(hashes) < length:
             raise ProofError("a tile is shorter than the tree needs", where=f"tile {level}/{index}")
         return hashes[:length]
+
+
+class TilesNeeded:
+    """Stands in for `TileNodes` to learn which tiles proofs will read, so that all are fetched in one go."""
+
+    def __init__(self) -> None:
+        self.tiles: set[tuple[int, int]] = set()
+
+    def __call__(self, level: int, i: int) -> bytes:
+        self.tiles.add(_place(level, i)[0])
+        return bytes(HASH_SIZE)
+
+
+def _place(level: int, i: int) -> tuple[tuple[int, int], int, int]:
+    """Where node `i` of `level` is: (tile level, tile index), levels above the tile's row, its number there."""
+    tile_level, inner = divmod(level, TILE_HEIGHT)
+    tile_index, offset = divmod(i, TILE_WIDTH >> inner)
+    return (tile_level, tile_index), inner, offset
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +230,12 @@ class Edge:
             if width:
                 found.append(TileCoordinate(level, count, width))
         return found
+
+    def copy(self) -> Edge:
+        """An edge of its own to append to: hashes are shared, they never change."""
+        twin = Edge()
+        twin.size, twin._tiles, twin._peaks = self.size, self._tiles.copy(), self._peaks.copy()
+        return twin
 
     def append(self, leaf_hashes: Sequence[bytes]) -> list[ChangedTile]:
         """Append leaves; returns the tiles that changed, each once, lowest level first and in order of index.

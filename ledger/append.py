@@ -1,0 +1,266 @@
+"""An append transaction from inside: drafts become entries with chain links, entries become rows, heads and tiles.
+
+`Log.append` (in `log.py`) opens and closes it and says in which order things happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, Table, bindparam, insert, select, update
+
+from . import tables
+from .crash import crash_point
+from .entry import ChainLink, Entry
+from .errors import StaleWriter
+from .merkle import leaf_hash
+from .reader import LogState, StoredDisclosure, portions
+from .subjects import subject_hash
+from .tiles import Edge
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An entry to be: its type, the SHA-256 of its statement, the subject strings that follow from it by rule."""
+
+    typ: str
+    statement: bytes
+    subjects: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """An entry in a transaction that is not yet committed."""
+
+    index: int
+    time_ms: int
+    entry: bytes
+    leaf: bytes
+
+
+class StatementBytes(Protocol):
+    """What storing needs to know of a statement; `ledger.statement.Statement` is one."""
+
+    @property
+    def raw(self) -> bytes: ...
+    @property
+    def hash(self) -> bytes: ...
+    @property
+    def signing_hash(self) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """The newest entry of a subject, committed or not; `id` is the subject's number."""
+
+    id: int
+    seq: int
+    index: int
+    leaf: bytes
+
+
+class Append:
+    """An open append transaction: add drafts, write own rows through `connection`, read `checkpoint` after the end."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        log_id: int,
+        state: LogState,
+        edge: Edge,
+        time_ms: int,
+        sign: Callable[[int, bytes], str],
+    ) -> None:
+        self.connection = connection
+        self.time_ms = time_ms
+        self._log_id = log_id
+        self._state = state
+        self._edge = edge
+        self._sign = sign
+        self._checkpoint: str | None = None
+        self._subjects = state.subjects
+        self._heads: dict[bytes, _Head | None] = {}
+        self._touched: dict[bytes, None] = {}
+        self._leaves: list[bytes] = []
+        self._entries: Rows = []
+        self._links: Rows = []
+        self._statements: Rows = []
+        self._disclosures: Rows = []
+
+    @property
+    def size(self) -> int:
+        """How many entries the log has with those added here: the index that the next one gets."""
+        return self._state.size + len(self._entries)
+
+    @property
+    def checkpoint(self) -> str:
+        """The signed checkpoint over everything appended. Not before the commit: nothing may leave before it."""
+        if self._checkpoint is None:
+            raise RuntimeError("the checkpoint leaves the append transaction only after its commit")
+        return self._checkpoint
+
+    def prefetch(self, subjects: Iterable[str]) -> None:
+        """Read the heads of all these subjects at once; a batch that knows its drafts calls this before adding them."""
+        self._read_heads(subject_hash(subject) for subject in subjects)
+
+    def add(self, draft: Draft) -> Appended:
+        """Give a draft its index, time and chain links. Drafts of one batch chain on each other in the order of adding.
+
+        Raises ProofError for a draft that no entry can hold (formats section 2).
+        """
+        subjects = sorted(map(subject_hash, draft.subjects))
+        self._read_heads(subjects)
+        index = self.size
+        before = [self._heads[subject] for subject in subjects]
+        entry = Entry(
+            self.time_ms,
+            draft.typ,
+            draft.statement,
+            tuple(
+                ChainLink(subject, 0, None) if head is None else ChainLink(subject, head.seq + 1, head.leaf)
+                for subject, head in zip(subjects, before, strict=True)
+            ),
+        )
+        encoded = entry.encode()
+        leaf = leaf_hash(encoded)
+        for subject, head in zip(subjects, before, strict=True):
+            if head is None:
+                head = _Head(self._subjects, -1, index, leaf)
+                self._subjects += 1
+            self._heads[subject] = _Head(head.id, head.seq + 1, index, leaf)
+            self._touched[subject] = None
+            self._links.append({"log_id": self._log_id, "subject_id": head.id, "seq": head.seq + 1, "index": index})
+        self._leaves.append(leaf)
+        self._entries.append({"log_id": self._log_id, "index": index, "time_ms": self.time_ms, "bytes": encoded})
+        return Appended(index, self.time_ms, encoded, leaf)
+
+    def store_statement(
+        self, index: int, statement: StatementBytes, disclosures: Sequence[StoredDisclosure] = ()
+    ) -> None:
+        """Keep the statement behind the entry at `index`, and its private fields in the order given."""
+        own = {"log_id": self._log_id, "index": index}
+        hashes = {"hash": statement.hash, "signing_hash": statement.signing_hash}
+        self._statements.append({**own, **hashes, "raw": statement.raw})
+        for position, disclosure in enumerate(disclosures):
+            about = {"visibility": disclosure.visibility, "pointer": disclosure.pointer}
+            self._disclosures.append({**own, "position": position, "text": disclosure.text, **about})
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """What is added and written inside is undone when the block raises; the rest of the batch stays.
+
+        So that one bad submission does not cost its neighbours in a group commit. The exception goes on to the caller.
+        """
+        kept = (self._subjects, self._heads.copy(), self._touched.copy())
+        lists: tuple[list[Any], ...] = (self._leaves, self._entries, self._links, self._statements, self._disclosures)
+        lengths = [len(rows) for rows in lists]
+        try:
+            with self.connection.begin_nested():
+                yield
+        except BaseException:
+            self._subjects, self._heads, self._touched = kept
+            for rows, length in zip(lists, lengths, strict=True):
+                del rows[length:]
+            raise
+
+    def _read_heads(self, subjects: Iterable[bytes]) -> None:
+        unknown = {subject for subject in subjects if subject not in self._heads}
+        columns = tables.subject.c
+        for some in portions(unknown):
+            query = select(columns.hash, columns.id, columns.seq, columns.index, columns.leaf).where(
+                columns.log_id == self._log_id, columns.hash.in_(some)
+            )
+            for row in self.connection.execute(query):
+                self._heads[bytes(row[0])] = _Head(row[1], row[2], row[3], bytes(row[4]))
+        for subject in unknown:
+            self._heads.setdefault(subject, None)
+
+    def write(self) -> tuple[Edge, LogState]:
+        """Steps 3 and 4 of the transaction; returns what will be true once it is committed."""
+        state = self._state
+        if not self._entries:
+            return self._edge, state
+        self._write_rows(tables.entry, self._entries)
+        self._write_rows(tables.statement, self._statements)
+        self._write_rows(tables.disclosure, self._disclosures)
+        crash_point("append:entries")
+        self._write_heads()
+        crash_point("append:heads")
+        self._write_tiles()
+        crash_point("append:tiles")
+        after = self._swap_state()
+        crash_point("append:state")
+        return self._edge, after
+
+    def _write_heads(self) -> None:
+        """New subjects, moved heads, and one link for each chain line."""
+        new: Rows = []
+        moved: Rows = []
+        for subject in self._touched:
+            head = self._heads[subject]
+            assert head is not None
+            row = {"hash": subject, "seq": head.seq, "index": head.index, "leaf": head.leaf}
+            if head.id >= self._state.subjects:
+                new.append({"log_id": self._log_id, "id": head.id, **row})
+            else:
+                moved.append({"of_log": self._log_id, "of_id": head.id, **row})
+        self._write_rows(tables.subject, new)
+        if moved:
+            columns = tables.subject.c
+            own = (columns.log_id == bindparam("of_log"), columns.id == bindparam("of_id"))
+            self.connection.execute(update(tables.subject).where(*own), moved)
+        self._write_rows(tables.chain_link, self._links)
+
+    def _write_tiles(self) -> None:
+        new: Rows = []
+        grown: Rows = []
+        for changed in self._edge.append(self._leaves):
+            if changed.created:
+                place = {"log_id": self._log_id, "level": changed.level, "index": changed.index}
+                new.append({**place, "hashes": changed.hashes})
+            else:
+                place = {"of_log": self._log_id, "of_level": changed.level, "of_index": changed.index}
+                grown.append({**place, "hashes": changed.hashes})
+        self._write_rows(tables.tile, new)
+        if grown:
+            columns = tables.tile.c
+            own = (
+                columns.log_id == bindparam("of_log"),
+                columns.level == bindparam("of_level"),
+                columns.index == bindparam("of_index"),
+            )
+            self.connection.execute(update(tables.tile).where(*own), grown)
+
+    def _swap_state(self) -> LogState:
+        """Compare-and-swap: the row must still say what it said under the lock, or another writer was here."""
+        before, root = self._state, self._edge.root
+        columns = tables.log_state.c
+        checkpoint = self._sign(self.size, root)
+        after = LogState(before.origin, self.size, root, self.time_ms, self._subjects, checkpoint)
+        swapped = self.connection.execute(
+            update(tables.log_state)
+            .where(columns.log_id == self._log_id, columns.size == before.size, columns.root == before.root)
+            .values(
+                size=after.size,
+                root=after.root,
+                time_ms=after.time_ms,
+                subjects=after.subjects,
+                checkpoint=after.checkpoint,
+            )
+        )
+        if swapped.rowcount != 1:
+            raise StaleWriter(f"the state row no longer has size {before.size}")
+        return after
+
+    def _write_rows(self, table: Table, rows: Rows) -> None:
+        if rows:
+            self.connection.execute(insert(table), rows)
+
+    def committed(self, checkpoint: str) -> None:
+        """Release the checkpoint; called by `Log.append` alone."""
+        self._checkpoint = checkpoint

@@ -1,0 +1,313 @@
+"""What can be read from a stored log: checkpoint, entries, tiles, proofs, receipts, chains, statements.
+
+Every method takes an open connection, to read as part of a transaction, or opens a snapshot of its own. None walks the
+log to answer a question: a proof reads a handful of tiles, a chain its own links.
+
+Reading is right at READ COMMITTED too: rows of a log are only ever added, and a tile only grows, so whoever has read a
+size finds everything that this size needs, and takes no more of it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
+
+from . import tables
+from .database import Database
+from .errors import LogHalted
+from .merkle import HASH_SIZE, consistency_path, inclusion_path
+from .receipt import format_receipt
+from .subjects import subject_hash
+from .tiles import ENTRIES, TILE_WIDTH, TileCoordinate, TileNodes, TilesNeeded, bundle
+
+Key = TypeVar("Key")
+
+_AT_ONCE = 500  # values of one IN list: far below every engine's limit
+
+_entry, _tile, _state = tables.entry.c, tables.tile.c, tables.log_state.c
+_subject, _link = tables.subject.c, tables.chain_link.c
+_statement, _disclosure = tables.statement.c, tables.disclosure.c
+
+
+@dataclass(frozen=True, slots=True)
+class LogState:
+    """The log's state row: `size` entries with tree root `root`, the last at `time_ms`, and the checkpoint over them."""
+
+    origin: str
+    size: int
+    root: bytes
+    time_ms: int
+    subjects: int
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDisclosure:
+    """A private field as it is kept: the disclosure's text, who may see it, and where in the body it belongs."""
+
+    text: str
+    visibility: str
+    pointer: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """One entry and what stands behind it; `statement` is None for a lot-index entry."""
+
+    index: int
+    time_ms: int
+    entry: bytes
+    statement: bytes | None
+    disclosures: tuple[StoredDisclosure, ...]
+
+
+class LogReader:
+    """Reads one log of a database."""
+
+    def __init__(self, database: Database, log_id: int = 1) -> None:
+        self.database = database
+        self.log_id = log_id
+
+    def state(self, connection: Connection | None = None) -> LogState:
+        """The state row. Raises LookupError when the log was never created."""
+        with self._reading(connection) as open_connection:
+            return self._state(open_connection, lock=False)
+
+    def checkpoint(self, connection: Connection | None = None) -> str:
+        """The newest checkpoint, a signed note (formats section 3)."""
+        return self.state(connection).checkpoint
+
+    def entry(self, index: int, connection: Connection | None = None) -> bytes:
+        """The bytes of the entry at `index`. Raises LookupError when the log has no such entry."""
+        return self.entries([index], connection)[index]
+
+    def entries(self, indices: Iterable[int], connection: Connection | None = None) -> dict[int, bytes]:
+        """The bytes of several entries. Raises LookupError when one is missing."""
+        wanted = set(indices)
+        found: dict[int, bytes] = {}
+        with self._reading(connection) as open_connection:
+            for some in portions(wanted):
+                query = select(_entry.index, _entry.bytes).where(_entry.log_id == self.log_id, _entry.index.in_(some))
+                found.update((row[0], bytes(row[1])) for row in open_connection.execute(query))
+        _all_found(wanted, found)
+        return found
+
+    def tile(self, coordinate: TileCoordinate, connection: Connection | None = None) -> bytes | None:
+        """A tile's hashes or an entry bundle, exactly `coordinate.width` wide; None when the log is not that far.
+
+        A partial tile of any width is a prefix of the stored row, also after the row has grown (tlog-tiles).
+        """
+        with self._reading(connection) as open_connection:
+            if coordinate.level == ENTRIES:
+                first = coordinate.index * TILE_WIDTH
+                in_bundle = and_(_entry.index >= first, _entry.index < first + coordinate.width)
+                query = select(_entry.bytes).where(_entry.log_id == self.log_id, in_bundle).order_by(_entry.index)
+                found = [bytes(row[0]) for row in open_connection.execute(query)]
+                return bundle(found) if len(found) == coordinate.width else None
+            hashes = self._tiles(open_connection, {(coordinate.level, coordinate.index)})
+        stored = hashes.get((coordinate.level, coordinate.index), b"")
+        length = coordinate.width * HASH_SIZE
+        return stored[:length] if len(stored) >= length else None
+
+    def proof(self, index: int, size: int | None = None, connection: Connection | None = None) -> list[bytes]:
+        """Inclusion path of entry `index` in the tree of `size` entries (by default the newest checkpoint's).
+
+        Raises LookupError when there is no such entry or tree, ProofError when a stored tile is too short.
+        """
+        with self._reading(connection) as open_connection:
+            size = self._size(open_connection, size)
+            _require_index(index, size)
+            return inclusion_path(index, size, self._nodes(open_connection, size, [index]))
+
+    def consistency(self, old: int, new: int | None = None, connection: Connection | None = None) -> list[bytes]:
+        """Consistency path between the trees of `old` and `new` entries (by default the newest checkpoint's)."""
+        with self._reading(connection) as open_connection:
+            new = self._size(open_connection, new)
+            if not 0 <= old <= new:
+                raise LookupError(f"no tree of {old} entries in a log of {new}")
+            needed = TilesNeeded()
+            consistency_path(old, new, needed)
+            nodes = self._preloaded(open_connection, new, needed.tiles)
+            return consistency_path(old, new, nodes)
+
+    def receipt(self, index: int, connection: Connection | None = None) -> str:
+        """The receipt of one entry against the newest checkpoint (formats section 4). Raises LookupError."""
+        return self.receipts([index], connection)[index]
+
+    def receipts(self, indices: Iterable[int], connection: Connection | None = None) -> dict[int, str]:
+        """Receipts of many entries against one checkpoint; tiles they share are read and hashed once."""
+        wanted = set(indices)
+        with self._reading(connection) as open_connection:
+            state, paths = self.proofs(wanted, open_connection)
+            entries = self.entries(wanted, open_connection)
+        return {index: format_receipt(entries[index], index, paths[index], state.checkpoint) for index in paths}
+
+    def proofs(
+        self, indices: Iterable[int], connection: Connection | None = None
+    ) -> tuple[LogState, dict[int, list[bytes]]]:
+        """Inclusion paths of many entries, all against the checkpoint of the state that is returned with them."""
+        wanted = sorted(set(indices))
+        with self._reading(connection) as open_connection:
+            state = self._state(open_connection, lock=False)
+            for index in wanted:
+                _require_index(index, state.size)
+            nodes = self._nodes(open_connection, state.size, wanted)
+        return state, {index: inclusion_path(index, state.size, nodes) for index in wanted}
+
+    def chain(self, subject: str, connection: Connection | None = None) -> list[int]:
+        """Indices of all entries of a subject, first to newest: position in the list is `seq` (formats section 2)."""
+        return self.chains([subject], connection)[subject]
+
+    def chains(self, subjects: Iterable[str], connection: Connection | None = None) -> dict[str, list[int]]:
+        """The chains of several subjects; a subject without entries has an empty one."""
+        by_hash = {subject_hash(subject): subject for subject in subjects}
+        found: dict[str, list[int]] = {subject: [] for subject in by_hash.values()}
+        with self._reading(connection) as open_connection:
+            for some in portions(by_hash):
+                links = and_(_link.log_id == _subject.log_id, _link.subject_id == _subject.id)
+                query = (
+                    select(_subject.hash, _link.index)
+                    .select_from(tables.subject.join(tables.chain_link, links))
+                    .where(_subject.log_id == self.log_id, _subject.hash.in_(some))
+                    .order_by(_link.subject_id, _link.seq)
+                )
+                for row in open_connection.execute(query):
+                    found[by_hash[bytes(row[0])]].append(row[1])
+        return found
+
+    def statements(self, indices: Iterable[int], connection: Connection | None = None) -> dict[int, StoredEntry]:
+        """Entries with their statements and the disclosures that still exist. Raises LookupError when one is missing."""
+        wanted = set(indices)
+        found: dict[int, StoredEntry] = {}
+        with self._reading(connection) as open_connection:
+            for some in portions(wanted):
+                for stored in self._stored(open_connection, _entry.index.in_(some), _disclosure.index.in_(some)):
+                    found[stored.index] = stored
+        _all_found(wanted, found)
+        return found
+
+    def replay(self, start: int = 0, end: int | None = None, *, page: int = _AT_ONCE) -> Iterator[StoredEntry]:
+        """All entries from `start` to `end` (exclusive; by default the size at the start), in order, page by page.
+
+        Each page is a snapshot of its own, so a long replay holds no transaction open.
+        """
+        end = self.state().size if end is None else end
+        for first in range(start, end, page):
+            last = min(first + page, end)
+            with self.database.read() as connection:
+                entries = and_(_entry.index >= first, _entry.index < last)
+                disclosures = and_(_disclosure.index >= first, _disclosure.index < last)
+                stored = self._stored(connection, entries, disclosures)
+            if [item.index for item in stored] != list(range(first, last)):
+                raise LogHalted("state-disagrees", {"missing": f"an entry between {first} and {last}"})
+            yield from stored
+
+    def by_signing_hash(self, hashes: Iterable[bytes], connection: Connection | None = None) -> dict[bytes, int]:
+        """Which of these signing inputs (SHA-256 of header.payload) are in the log already, and where."""
+        return self._indices(_statement.signing_hash, hashes, connection)
+
+    def by_statement_hash(self, hashes: Iterable[bytes], connection: Connection | None = None) -> dict[bytes, int]:
+        """Which of these statements (SHA-256 of their bytes) are in the log, and where."""
+        return self._indices(_statement.hash, hashes, connection)
+
+    @contextmanager
+    def _reading(self, connection: Connection | None) -> Iterator[Connection]:
+        if connection is not None:
+            yield connection
+        else:
+            with self.database.read() as own:
+                yield own
+
+    def _state(self, connection: Connection, *, lock: bool) -> LogState:
+        query = select(
+            _state.origin, _state.size, _state.root, _state.time_ms, _state.subjects, _state.checkpoint
+        ).where(_state.log_id == self.log_id)
+        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        if row is None:
+            raise LookupError(f"log {self.log_id} was never created in this database")
+        return LogState(row[0], row[1], bytes(row[2]), row[3], row[4], row[5])
+
+    def _size(self, connection: Connection, size: int | None) -> int:
+        newest = self._state(connection, lock=False).size
+        if size is not None and not 0 <= size <= newest:
+            raise LookupError(f"no tree of {size} entries in a log of {newest}")
+        return newest if size is None else size
+
+    def _nodes(self, connection: Connection, size: int, indices: Sequence[int]) -> TileNodes:
+        """Nodes for the inclusion paths of `indices`, with all their tiles read in one query."""
+        needed = TilesNeeded()
+        for index in indices:
+            inclusion_path(index, size, needed)
+        return self._preloaded(connection, size, needed.tiles)
+
+    def _preloaded(self, connection: Connection, size: int, wanted: set[tuple[int, int]]) -> TileNodes:
+        found = self._tiles(connection, wanted)
+        return TileNodes(size, lambda level, index: found.get((level, index), b""))
+
+    def _tiles(self, connection: Connection, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        found: dict[tuple[int, int], bytes] = {}
+        for some in portions(wanted):
+            by_level: dict[int, list[int]] = defaultdict(list)
+            for level, index in some:
+                by_level[level].append(index)
+            places = [and_(_tile.level == level, _tile.index.in_(some_of)) for level, some_of in by_level.items()]
+            query = select(_tile.level, _tile.index, _tile.hashes).where(
+                _tile.log_id == self.log_id, or_(false(), *places)
+            )
+            found.update(((row[0], row[1]), bytes(row[2])) for row in connection.execute(query))
+        return found
+
+    def _stored(
+        self, connection: Connection, entries: ColumnElement[bool], disclosures: ColumnElement[bool]
+    ) -> list[StoredEntry]:
+        own = and_(_statement.log_id == _entry.log_id, _statement.index == _entry.index)
+        query = (
+            select(_entry.index, _entry.time_ms, _entry.bytes, _statement.raw)
+            .select_from(tables.entry.outerjoin(tables.statement, own))
+            .where(_entry.log_id == self.log_id, entries)
+            .order_by(_entry.index)
+        )
+        fields = (
+            select(_disclosure.index, _disclosure.text, _disclosure.visibility, _disclosure.pointer)
+            .where(_disclosure.log_id == self.log_id, disclosures)
+            .order_by(_disclosure.index, _disclosure.position)
+        )
+        kept: dict[int, list[StoredDisclosure]] = defaultdict(list)
+        for row in connection.execute(fields):
+            kept[row[0]].append(StoredDisclosure(row[1], row[2], row[3]))
+        return [
+            StoredEntry(row[0], row[1], bytes(row[2]), None if row[3] is None else bytes(row[3]), tuple(kept[row[0]]))
+            for row in connection.execute(query)
+        ]
+
+    def _indices(
+        self, column: ColumnElement[bytes], hashes: Iterable[bytes], connection: Connection | None
+    ) -> dict[bytes, int]:
+        found: dict[bytes, int] = {}
+        with self._reading(connection) as open_connection:
+            for some in portions(set(hashes)):
+                query = select(column, _statement.index).where(_statement.log_id == self.log_id, column.in_(some))
+                found.update((bytes(row[0]), row[1]) for row in open_connection.execute(query))
+        return found
+
+
+def portions(values: Iterable[Key]) -> Iterator[list[Key]]:
+    everything = list(values)
+    for start in range(0, len(everything), _AT_ONCE):
+        yield everything[start : start + _AT_ONCE]
+
+
+def _require_index(index: int, size: int) -> None:
+    if not 0 <= index < size:
+        raise LookupError(f"no entry {index} in a log of {size}")
+
+
+def _all_found(wanted: set[int], found: Collection[int]) -> None:
+    missing = wanted.difference(found)
+    if missing:
+        raise LookupError(f"no entry {min(missing)} in the log")
