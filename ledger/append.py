@@ -10,18 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Table, bindparam, insert, select, update
+from sqlalchemy import Connection, select, update
 
 from . import tables
+from .bulk import Row, insert_rows, update_rows
 from .crash import crash_point
 from .entry import ChainLink, Entry
-from .errors import StaleWriter
+from .errors import LogHalted, StaleWriter
 from .merkle import leaf_hash
 from .reader import LogState, StoredDisclosure, portions
 from .subjects import subject_hash
 from .tiles import Edge
 
-Rows = list[dict[str, Any]]
+Rows = list[Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,21 +135,20 @@ class Append:
                 self._subjects += 1
             self._heads[subject] = _Head(head.id, head.seq + 1, index, leaf)
             self._touched[subject] = None
-            self._links.append({"log_id": self._log_id, "subject_id": head.id, "seq": head.seq + 1, "index": index})
+            self._links.append((self._log_id, head.id, head.seq + 1, index))
         self._leaves.append(leaf)
-        self._entries.append({"log_id": self._log_id, "index": index, "time_ms": self.time_ms, "bytes": encoded})
+        self._entries.append((self._log_id, index, self.time_ms, encoded))
         return Appended(index, self.time_ms, encoded, leaf)
 
     def store_statement(
         self, index: int, statement: StatementBytes, disclosures: Sequence[StoredDisclosure] = ()
     ) -> None:
         """Keep the statement behind the entry at `index`, and its private fields in the order given."""
-        own = {"log_id": self._log_id, "index": index}
-        hashes = {"hash": statement.hash, "signing_hash": statement.signing_hash}
-        self._statements.append({**own, **hashes, "raw": statement.raw})
-        for position, disclosure in enumerate(disclosures):
-            about = {"visibility": disclosure.visibility, "pointer": disclosure.pointer}
-            self._disclosures.append({**own, "position": position, "text": disclosure.text, **about})
+        self._statements.append((self._log_id, index, statement.hash, statement.signing_hash, statement.raw))
+        self._disclosures.extend(
+            (self._log_id, index, position, disclosure.text, disclosure.visibility, disclosure.pointer)
+            for position, disclosure in enumerate(disclosures)
+        )
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -185,9 +185,15 @@ class Append:
         state = self._state
         if not self._entries:
             return self._edge, state
-        self._write_rows(tables.entry, self._entries)
-        self._write_rows(tables.statement, self._statements)
-        self._write_rows(tables.disclosure, self._disclosures)
+        connection = self.connection
+        insert_rows(connection, tables.entry, ("log_id", "index", "time_ms", "bytes"), self._entries)
+        insert_rows(connection, tables.statement, ("log_id", "index", "hash", "signing_hash", "raw"), self._statements)
+        insert_rows(
+            connection,
+            tables.disclosure,
+            ("log_id", "index", "position", "text", "visibility", "pointer"),
+            self._disclosures,
+        )
         crash_point("append:entries")
         self._write_heads()
         crash_point("append:heads")
@@ -204,37 +210,24 @@ class Append:
         for subject in self._touched:
             head = self._heads[subject]
             assert head is not None
-            row = {"hash": subject, "seq": head.seq, "index": head.index, "leaf": head.leaf}
             if head.id >= self._state.subjects:
-                new.append({"log_id": self._log_id, "id": head.id, **row})
+                new.append((self._log_id, head.id, subject, head.seq, head.index, head.leaf))
             else:
-                moved.append({"of_log": self._log_id, "of_id": head.id, **row})
-        self._write_rows(tables.subject, new)
-        if moved:
-            columns = tables.subject.c
-            own = (columns.log_id == bindparam("of_log"), columns.id == bindparam("of_id"))
-            self.connection.execute(update(tables.subject).where(*own), moved)
-        self._write_rows(tables.chain_link, self._links)
+                moved.append((self._log_id, head.id, head.seq, head.index, head.leaf))
+        insert_rows(self.connection, tables.subject, ("log_id", "id", "hash", "seq", "index", "leaf"), new)
+        found = update_rows(self.connection, tables.subject, ("log_id", "id"), ("seq", "index", "leaf"), moved)
+        _all_there("subject", found, len(moved))
+        insert_rows(self.connection, tables.chain_link, ("log_id", "subject_id", "seq", "index"), self._links)
 
     def _write_tiles(self) -> None:
         new: Rows = []
         grown: Rows = []
         for changed in self._edge.append(self._leaves):
-            if changed.created:
-                place = {"log_id": self._log_id, "level": changed.level, "index": changed.index}
-                new.append({**place, "hashes": changed.hashes})
-            else:
-                place = {"of_log": self._log_id, "of_level": changed.level, "of_index": changed.index}
-                grown.append({**place, "hashes": changed.hashes})
-        self._write_rows(tables.tile, new)
-        if grown:
-            columns = tables.tile.c
-            own = (
-                columns.log_id == bindparam("of_log"),
-                columns.level == bindparam("of_level"),
-                columns.index == bindparam("of_index"),
-            )
-            self.connection.execute(update(tables.tile).where(*own), grown)
+            rows = new if changed.created else grown
+            rows.append((self._log_id, changed.level, changed.index, changed.hashes))
+        insert_rows(self.connection, tables.tile, ("log_id", "level", "index", "hashes"), new)
+        found = update_rows(self.connection, tables.tile, ("log_id", "level", "index"), ("hashes",), grown)
+        _all_there("tile", found, len(grown))
 
     def _swap_state(self) -> LogState:
         """Compare-and-swap: the row must still say what it said under the lock, or another writer was here."""
@@ -257,10 +250,12 @@ class Append:
             raise StaleWriter(f"the state row no longer has size {before.size}")
         return after
 
-    def _write_rows(self, table: Table, rows: Rows) -> None:
-        if rows:
-            self.connection.execute(insert(table), rows)
-
     def committed(self, checkpoint: str) -> None:
         """Release the checkpoint; called by `Log.append` alone."""
         self._checkpoint = checkpoint
+
+
+def _all_there(table: str, found: int, wanted: int) -> None:
+    """Rows that were read under the lock are there to be updated; if not, somebody else changes this database."""
+    if found != wanted:
+        raise LogHalted("state-disagrees", {"row": table, "expected": wanted, "found": found})

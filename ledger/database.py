@@ -206,7 +206,7 @@ class Database:
 
 
 def wal_reset_fixed(version: tuple[int, ...]) -> bool:
-    """Whether this SQLite version is free of the WAL-reset bug: 3.51.3 and later, 3.50.7, 3.44.6 (sqlite.org/wal.html)."""
+    """Whether this SQLite version is free of the WAL-reset bug: 3.51.3 or later, 3.50.7, 3.44.6 (sqlite.org/wal)."""
     major_minor = version[:2]
     patch = version[2] if len(version) > 2 else 0
     return version >= (3, 51, 3) or (major_minor == (3, 50) and patch >= 7) or (major_minor == (3, 44) and patch >= 6)

@@ -137,8 +137,9 @@ class Log(LogReader):
 
         Compared are: the last entries with the leaf hashes of their tile, the last hash of every partial tile with the
         tile below it, the root of the tiles with the state row, the checkpoint with both, the last entry's time and
-        number. Raises LogHalted `state-disagrees` naming the row, or `clock-behind` or `clock-jump`. At most two tiles a
-        level and 256 entries are read, whatever the size of the log.
+        number. At most two tiles a level and 256 entries are read, whatever the size of the log.
+
+        Raises LogHalted `state-disagrees` naming the row, or `clock-behind` or `clock-jump`.
         """
         with self.database.read() as connection:
             state = self._state(connection, lock=False)
@@ -184,7 +185,7 @@ class Log(LogReader):
             raise LogHalted("state-disagrees", {"row": "log_state", **evidence})
 
     def _edge_of(self, connection: Connection, state: LogState) -> Edge:
-        """The right edge to append to: the cached one while the state row still says the same, else read and checked."""
+        """The right edge to append to: the cached one while the state row says the same, else read and checked."""
         cached, seen = self._edge, self._seen
         if cached is not None and seen is not None and (seen.size, seen.root) == (state.size, state.root):
             return cached.copy()

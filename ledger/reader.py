@@ -36,7 +36,7 @@ _statement, _disclosure = tables.statement.c, tables.disclosure.c
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The log's state row: `size` entries with tree root `root`, the last at `time_ms`, and the checkpoint over them."""
+    """The state row: `size` entries with tree root `root`, the last at `time_ms`, and the checkpoint over them."""
 
     origin: str
     size: int
@@ -181,7 +181,7 @@ class LogReader:
         return found
 
     def statements(self, indices: Iterable[int], connection: Connection | None = None) -> dict[int, StoredEntry]:
-        """Entries with their statements and the disclosures that still exist. Raises LookupError when one is missing."""
+        """Entries, their statements and the disclosures that still exist. Raises LookupError when one is missing."""
         wanted = set(indices)
         found: dict[int, StoredEntry] = {}
         with self._reading(connection) as open_connection:

@@ -135,7 +135,7 @@ class StatementRow(StrictTable, table=True):
 
 
 class DisclosureRow(StrictTable, table=True):
-    """A private field of a statement: deleting the row erases the field and leaves every proof valid (formats section 1)."""
+    """A private field: deleting the row erases the field and leaves every proof valid (formats section 1)."""
 
     __tablename__ = "disclosure"
     __table_args__ = strict(CheckConstraint("visibility IN ('partner', 'regulator')", name="disclosure_visibility"))
