@@ -20,6 +20,7 @@ from ..ledger.database import Database
 from ..ledger.errors import Refusal
 from ..ledger.keys import KeyRecord, KeyRing, PublicKey, Registrar
 from ..ledger.log import Append, Draft, Log
+from ..ledger.reader import StoredDisclosure, StoredEntry
 from ..ledger.statement import Statement, dump_json, open_disclosures, parse_statement, strict_json
 from ..ledger.subjects import subjects_of
 from . import tables
@@ -61,8 +62,7 @@ class Prepared:
 
     statement: Statement
     body: Mapping[str, Any]
-    disclosures: tuple[tuple[str, Visibility, str], ...]
-    """Text, visibility, JSON pointer."""
+    disclosures: tuple[StoredDisclosure, ...]
     record: Record | None
     stage: Stage | None
     verified_by: str | None
@@ -93,8 +93,10 @@ class Capture:
         templates: Templates,
         names: Names,
         registrars: Sequence[Registrar],
+        clock: Callable[[], int],
     ) -> None:
         self._log = log
+        self._clock = clock
         self._database = database
         self._templates = templates
         self._names = names
@@ -145,7 +147,11 @@ class Capture:
         stage = self._templates.get(stage_id) if isinstance(stage_id, str) else None
         if stage is None:
             raise _refuse(
-                "stage-unknown", field, f"没有这个环节：{stage_id}", f"there is no stage {stage_id}", "see /api/v1/templates"
+                "stage-unknown",
+                field,
+                f"没有这个环节：{stage_id}",
+                f"there is no stage {stage_id}",
+                "see /api/v1/templates",
             )
         return stage
 
@@ -179,25 +185,35 @@ class Capture:
             required = {"/name": "regulator"}
         wanted = dict(submission.disclosures)
         disclosures = tuple(
-            (item.text, wanted[item.text] or required.get(item.pointer, "partner"), item.pointer)
+            StoredDisclosure(item.text, wanted[item.text] or required.get(item.pointer, "partner"), item.pointer)
             for item in opened.disclosures
         )
         _check_visibility(disclosures, required, statement.claim)
         key = self._keys.get(statement.kid)
         if key is not None:
             _check_signature(statement, key)
-        return Prepared(
-            statement, opened.body, disclosures, record, stage, None if key is None else statement.kid
-        )
+        return Prepared(statement, opened.body, disclosures, record, stage, None if key is None else statement.kid)
 
     # ------------------------------------------------------------ judging and appending
 
     def commit(self, batch: Sequence[Prepared]) -> list[Receipt | Refusal]:
-        """Appends what is right of a batch in one transaction; a Receipt or a Refusal for each, in order."""
+        """Appends what is right of a batch in one transaction; a Receipt or a Refusal for each, in order.
+
+        Raises LogHalted and DatabaseUnavailable; then nothing of the batch is on the ledger.
+        """
+        places = self._database.retrying(lambda: self._commit(batch))
+        receipts = self._log.receipts([place[0] for place in places if not isinstance(place, Refusal)])
+        return [
+            place if isinstance(place, Refusal) else self._receipt(prepared, place[0], place[1], receipts[place[0]])
+            for prepared, place in zip(batch, places, strict=True)
+        ]
+
+    def _commit(self, batch: Sequence[Prepared]) -> list[tuple[int, bool] | Refusal]:
+        """One append transaction: for each submission its index and whether it was there already, or its refusal."""
         places: list[tuple[int, bool] | Refusal] = []
         with self._log.append() as append:
             judge = _Judge(self, append.connection, batch)
-            seen = judge.known_statements(batch)
+            seen = self._seen(batch, append.connection)
             for prepared in batch:
                 signing_hash = prepared.statement.signing_hash
                 if signing_hash in seen:
@@ -211,24 +227,24 @@ class Capture:
                 seen[signing_hash] = self._append(append, judge, prepared, draft)
                 places.append((seen[signing_hash], False))
             judge.flush()
-        receipts = self._log.receipts([place[0] for place in places if not isinstance(place, Refusal)])
-        return [
-            place if isinstance(place, Refusal) else self._receipt(prepared, place[0], place[1], receipts[place[0]])
-            for prepared, place in zip(batch, places, strict=True)
-        ]
+        return places
 
     def dry_run(self, prepared: Prepared) -> None:
         """Raises the Refusal that `commit` would answer now; writes nothing and holds no lock."""
         with self._database.read() as connection:
             judge = _Judge(self, connection, [prepared])
-            if not judge.known_statements([prepared]):
-                size, time_ms = self._log.next_entry(connection)
-                judge.judge(prepared, size, time_ms)
+            if not self._seen([prepared], connection):
+                state = self._log.state(connection)
+                judge.judge(prepared, state.size, max(self._clock(), state.time_ms))
+
+    def _seen(self, batch: Sequence[Prepared], connection: Connection) -> dict[bytes, int]:
+        """Signing hash -> index of the statements that are on the ledger already."""
+        return self._log.by_signing_hash({prepared.statement.signing_hash for prepared in batch}, connection)
 
     def _append(self, append: Append, judge: _Judge, prepared: Prepared, draft: Draft) -> int:
         appended = append.add(draft)
         append.store_statement(appended.index, prepared.statement, prepared.disclosures)
-        judge.apply(prepared, appended.index)
+        judge.apply(prepared, appended.index, appended.time_ms)
         return appended.index
 
     def _receipt(self, prepared: Prepared, index: int, duplicate: bool, text: str) -> Receipt:
@@ -256,9 +272,8 @@ class _Judge:
         self._connection = connection
         self._log_id = capture._log.log_id
         self._names = capture._names
-        self.projection = Projection(
-            connection, self._log_id, capture._templates, capture._names, lambda index: load(connection, self._log_id, index)
-        )
+        self._appended: dict[int, Logged] = {}
+        self.projection = Projection(connection, self._log_id, capture._templates, capture._names, self._load)
         self._ring = KeyRing(capture._registrars, capture._log.origin)
         self._key_rows = Rows(connection, ledger_tables.key, ("kid",), log_id=self._log_id)
         self._load_keys(batch)
@@ -268,18 +283,6 @@ class _Judge:
             subjects={subject for prepared in batch if prepared.record for subject in _subjects(prepared, self._names)},
             event_ids={record["event_id"] for record in records},
         )
-
-    def known_statements(self, batch: Sequence[Prepared]) -> dict[bytes, int]:
-        """Signing hash -> index of what is on the ledger already."""
-        table = ledger_tables.statement
-        hashes = list({prepared.statement.signing_hash for prepared in batch})
-        found: dict[bytes, int] = {}
-        for start in range(0, len(hashes), 400):
-            query = select(table.c.signing_hash, table.c.index).where(
-                table.c.log_id == self._log_id, table.c.signing_hash.in_(hashes[start : start + 400])
-            )
-            found.update({bytes(signing_hash): index for signing_hash, index in self._connection.execute(query)})
-        return found
 
     def _load_keys(self, batch: Sequence[Prepared]) -> None:
         kids = {prepared.statement.kid for prepared in batch}
@@ -353,9 +356,9 @@ class _Judge:
             )  # fmt: skip
         earlier, published = None, None
         if "corrects" in record:
-            earlier_logged, published = self._corrected(record["corrects"], stage, actor)
-            then = decompose(earlier_logged.body, stage, self._names)
-            earlier = effects(then, stage, actor, self._names)
+            corrected = self._corrected(record["corrects"], stage, actor)
+            earlier = effects(decompose(corrected.body, stage, self._names), stage, actor, self._names)
+            published = corrected.published
         check_custody(record, stage, actor, roles, self._names, self.projection, earlier)
         return published
 
@@ -364,7 +367,11 @@ class _Judge:
         assert time is not None  # validated
         if time.timestamp() * 1000 > time_ms + MAX_AHEAD_MS:
             raise _refuse(
-                "event-in-future", "/eventTime", "事件时间在将来", "the event is in the future", "at most 10 minutes ahead"
+                "event-in-future",
+                "/eventTime",
+                "事件时间在将来",
+                "the event is in the future",
+                "at most 10 minutes ahead",
             )
         if record.get("backfilled"):
             day = record["time"][:10]
@@ -375,7 +382,7 @@ class _Judge:
                     status_hint="forbidden",
                 )  # fmt: skip
 
-    def _corrected(self, event_id: str, stage: Stage, actor: str) -> tuple[Logged, Mapping[str, Any]]:
+    def _corrected(self, event_id: str, stage: Stage, actor: str) -> Logged:
         row = self.projection.events.get(event_id)
         if row is None or row["actor"] != actor or row["stage"] != stage.id:
             raise _refuse(
@@ -387,9 +394,13 @@ class _Judge:
                 "correction-superseded", field="/suyuan:corrects", zh="该记录已有更正，请更正最新的一条",
                 en="this event has been corrected already; correct the newest version", status_hint="conflict",
             )  # fmt: skip
-        return load(self._connection, self._log_id, row["entry"]), published_body(
-            self._connection, self._log_id, row["entry"]
-        )
+        return self._load(row["entry"])
+
+    def _load(self, index: int) -> Logged:
+        """An earlier statement, of this batch or of the ledger."""
+        if index not in self._appended:
+            self._appended[index] = logged(self._capture._log.statements([index], self._connection)[index])
+        return self._appended[index]
 
     def _known_actor(self, actor: str, field: str) -> None:
         if self.projection.actors.get(actor) is None:
@@ -403,14 +414,16 @@ class _Judge:
 
     # ------------------------------------------------------------ applying
 
-    def apply(self, prepared: Prepared, index: int) -> None:
+    def apply(self, prepared: Prepared, index: int, time_ms: int) -> None:
         """Lets an appended statement take effect for those after it."""
         statement = prepared.statement
         if statement.claim == "key":
-            record = self._ring.apply(prepared.body, index)
+            record = self._ring.apply(prepared.body, index, time_ms=time_ms)
             self._key_rows.put(key_row(record))
-            return
-        self.projection.apply(Logged(index, statement.typ, statement.iss, statement.iat, prepared.body))
+        hidden = {item.pointer: item.visibility for item in prepared.disclosures}
+        logged = Logged(index, statement.typ, statement.iss, statement.iat, prepared.body, hidden, statement.body)
+        self._appended[index] = logged
+        self.projection.apply(logged)
 
     def flush(self) -> None:
         """Writes keys and projections."""
@@ -451,26 +464,13 @@ def key_row(record: KeyRecord) -> dict[str, Any]:
     }
 
 
-def load(connection: Connection, log_id: int, index: int) -> Logged:
-    """A statement of the ledger, its body opened with the disclosures that are still kept."""
-    statement = _stored(connection, log_id, index)
-    table = ledger_tables.disclosure
-    texts = connection.execute(
-        select(table.c.text).where(table.c.log_id == log_id, table.c.index == index).order_by(table.c.position)
-    ).scalars()
-    body = open_disclosures(statement, list(texts), complete=False).body
-    return Logged(index, statement.typ, statement.iss, statement.iat, body)
-
-
-def published_body(connection: Connection, log_id: int, index: int) -> Mapping[str, Any]:
-    """The body of a statement as everybody may see it."""
-    return _stored(connection, log_id, index).body
-
-
-def _stored(connection: Connection, log_id: int, index: int) -> Statement:
-    table = ledger_tables.statement
-    raw = connection.execute(select(table.c.raw).where(table.c.log_id == log_id, table.c.index == index)).scalar_one()
-    return parse_statement(bytes(raw))
+def logged(stored: StoredEntry) -> Logged:
+    """A stored statement with its body opened by the disclosures that are still kept."""
+    assert stored.statement is not None  # only lot-index entries have none, and nobody asks for those
+    statement = parse_statement(stored.statement)
+    opened = open_disclosures(statement, [item.text for item in stored.disclosures], complete=False)
+    hidden = {item.pointer: item.visibility for item in stored.disclosures}
+    return Logged(stored.index, statement.typ, statement.iss, statement.iat, opened.body, hidden, statement.body)
 
 
 # ---------------------------------------------------------------- small checks
@@ -488,25 +488,34 @@ def _check_signature(statement: Statement, key: PublicKey) -> None:
         )  # fmt: skip
 
 
-def _check_visibility(
-    disclosures: Sequence[tuple[str, Visibility, str]], required: Private, claim: str
-) -> None:
-    hidden = {pointer: visibility for _, visibility, pointer in disclosures}
+def _check_visibility(disclosures: Sequence[StoredDisclosure], required: Private, claim: str) -> None:
+    hidden = {item.pointer: item.visibility for item in disclosures}
     for pointer, visibility in required.items():
         given = hidden.get(pointer)
         if given is None:
             raise _refuse(
-                "must-be-private", f"/{claim}{pointer}", "此字段必须作为非公开字段披露", "this field must be a private one", visibility
+                "must-be-private",
+                f"/{claim}{pointer}",
+                "此字段必须作为非公开字段披露",
+                "this field must be a private one",
+                visibility,
             )
         if VISIBILITY_RANK[given] < VISIBILITY_RANK[visibility]:
             raise _refuse(
-                "visibility", f"/{claim}{pointer}", "可见范围只能收紧，不能放宽", "visibility can only be tightened", visibility
+                "visibility",
+                f"/{claim}{pointer}",
+                "可见范围只能收紧，不能放宽",
+                "visibility can only be tightened",
+                visibility,
             )
     if claim == "event":
         tighten(required, hidden)
     elif extra := set(hidden) - set(required):
         raise _refuse(
-            "disclosure-kind", f"/{claim}{min(extra)}", "此类声明的这个字段不能隐藏", "this member of this kind is not hidden"
+            "disclosure-kind",
+            f"/{claim}{min(extra)}",
+            "此类声明的这个字段不能隐藏",
+            "this member of this kind is not hidden",
         )
 
 

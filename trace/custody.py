@@ -55,7 +55,7 @@ class Effects:
             (self.received, earlier.received, result.received),
         ):
             for key in [*mine, *theirs]:
-                total[key] = mine.get(key, 0) - theirs.get(key, 0)  # type: ignore[index, attr-defined]
+                total[key] = mine.get(key, 0) - theirs.get(key, 0)
         return result
 
 
@@ -105,7 +105,7 @@ def _refuse(rule: str, where: str, zh: str, en: str, expected: str = "") -> Refu
     return Refusal(rule, field=where, zh=zh, en=en, expected=expected, status_hint="unprocessable")
 
 
-def check_custody(  # noqa: C901 - one list of rules, read top to bottom
+def check_custody(
     record: Record, stage: Stage, actor: str, roles: frozenset[str], names: Names, known: Known, earlier: Effects | None
 ) -> Effects:
     """The event's effects (those of the event it corrects taken back), once everything about custody is in order.
@@ -125,7 +125,10 @@ def check_custody(  # noqa: C901 - one list of rules, read top to bottom
         _check_made(subject, result, remade, actor, known)
     if earlier is not None and set(earlier.made) != set(result.made):
         raise _refuse(
-            "correction-lots", "/outputs", "更正不能改变产生了哪些批次", "a correction cannot change which lots were made"
+            "correction-lots",
+            "/outputs",
+            "更正不能改变产生了哪些批次",
+            "a correction cannot change which lots were made",
         )
     for subject, (uom, where) in result.touched.items():
         unit = known.lot_unit(subject)
@@ -168,9 +171,7 @@ def check_custody(  # noqa: C901 - one list of rules, read top to bottom
     return result
 
 
-def _check_made(
-    subject: str, result: Effects, remade: dict[str, tuple[int, str]], actor: str, known: Known
-) -> None:
+def _check_made(subject: str, result: Effects, remade: dict[str, tuple[int, str]], actor: str, known: Known) -> None:
     where = result.touched[subject][1]
     made = known.lot_made(subject)
     if made and subject not in remade:
@@ -191,7 +192,9 @@ def _check_made(
         )  # fmt: skip
     unit = known.lot_unit(subject)
     if made is False and unit is not None and unit != result.made[subject][1]:
-        raise _refuse("unit-of-lot", f"{where}/uom", f"收货方以 {unit} 计量", f"its receiver measured it in {unit}", unit)
+        raise _refuse(
+            "unit-of-lot", f"{where}/uom", f"收货方以 {unit} 计量", f"its receiver measured it in {unit}", unit
+        )
 
 
 def _amount(value: int) -> str:

@@ -77,7 +77,11 @@ class Names:
 
     def process(self, actor: str, name: str) -> str:
         """The transformationID of a maker's named process; the same name always gives the same id."""
-        return name if name.startswith("urn:uuid:") else f"urn:uuid:{uuid.uuid5(_PROCESS_NAMESPACE, f'{self.host}/{actor}/{name}')}"
+        return (
+            name
+            if name.startswith("urn:uuid:")
+            else f"urn:uuid:{uuid.uuid5(_PROCESS_NAMESPACE, f'{self.host}/{actor}/{name}')}"
+        )
 
     def tail(self, uri: str, room: str) -> str | None:
         """What follows `https://<host>/<room>/` in `uri`, or None when it is no such URI."""

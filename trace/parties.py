@@ -141,7 +141,7 @@ def check_credential(
     Raises Refusal `credential-form`, `credential-issuer`, `credential-about`, `plot-held`, `product-held`.
     """
     kind = credential.get("type")
-    if kind not in ISSUER_ROLES:
+    if not isinstance(kind, str) or kind not in ISSUER_ROLES:
         raise _fault(
             "credential-form", "/credential/type", "没有这种证照", "there is no such type of credential",
             ", ".join(ISSUER_ROLES),
@@ -152,7 +152,10 @@ def check_credential(
     if allowed is None:
         if credential["actor"] != issuer or not roles & PRODUCERS:
             raise _not_allowed(
-                "credential-issuer", "/credential/actor", "商品由生产者自己登记", "a product is registered by its own producer"
+                "credential-issuer",
+                "/credential/actor",
+                "商品由生产者自己登记",
+                "a product is registered by its own producer",
             )
     elif not roles & allowed:
         names_of_roles = ", ".join(sorted(allowed))

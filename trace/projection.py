@@ -13,10 +13,12 @@ from ..ledger.statement import dump_json
 from . import tables
 from .custody import Effects, effects, micro
 from .naming import Names
-from .record import Record, decompose, parse_time
+from .record import Record, decompose, parse_time, quantity_list
 from .rows import Row, Rows
 from .template import Stage, Templates
 
+PERSON = {"zh": "农户（姓名不公开）", "en": "Grower (name not published)"}
+"""What stands for a person's name, which is a private field of the actor statement."""
 _PARTS = {"inputs": "input", "outputs": "output", "lots": "lot"}
 
 
@@ -30,6 +32,10 @@ class Logged:
     signed_at: int
     """`iat`, seconds."""
     body: Mapping[str, Any]
+    hidden: Mapping[str, str]
+    """JSON pointer of each private member of the body -> its visibility."""
+    published: Mapping[str, Any]
+    """The body as everybody sees it."""
 
 
 class Projection:
@@ -62,6 +68,7 @@ class Projection:
         self.transfers = Rows(connection, tables.transfer, ("node_id", "sender", "receiver"))
         self.labels = Rows(connection, tables.lot_label, ("actor", "label"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
+        self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
         self._next_id: dict[int, int] = {}
 
     # ------------------------------------------------------------ what custody checks ask
@@ -123,6 +130,7 @@ class Projection:
 
     def apply(self, logged: Logged) -> None:
         """Writes what one statement changes. It was judged before: this never refuses."""
+        self.issued.put({"actor": logged.issuer, "entry": logged.index})
         match logged.typ:
             case "actor+jwt":
                 self._apply_actor(logged)
@@ -137,18 +145,19 @@ class Projection:
         """Writes everything, in an order that a replay repeats."""
         for rows in (
             self.actors, self.credentials, self.registrations, self.nodes, self.processes, self.events,
-            self.event_nodes, self.holdings, self.transfers, self.labels, self.attachments,
+            self.event_nodes, self.holdings, self.transfers, self.labels, self.attachments, self.issued,
         ):  # fmt: skip
             rows.flush()
 
     def _apply_actor(self, logged: Logged) -> None:
         actor = logged.body
+        name = PERSON if actor.get("kind") == "person" else actor["name"]
         self.actors.put(
             {
                 "id": actor["id"],
                 "entry": logged.index,
-                "name_zh": actor["name"]["zh"],
-                "name_en": actor["name"]["en"],
+                "name_zh": name["zh"],
+                "name_en": name["en"],
                 "kind": actor.get("kind", "organisation"),
                 "roles": " ".join(actor["roles"]),
                 "county": actor.get("county"),
@@ -242,16 +251,16 @@ class Projection:
 
     def _apply_mentions(self, logged: Logged, record: Record, stage: Stage, process: int | None) -> None:
         """One row for each lot, plot and logistic unit the event names; new ones become nodes."""
-        mentions: list[tuple[str, str, str, Row]] = [
-            (self._names.subject(row["lot"], ""), "lot", _PARTS[side], row)
+        mentions: list[tuple[str, str, str, Row, str]] = [
+            (row["lot"], "lot", _PARTS[side], row, f"/{quantity_list(side, stage)}/{number}/quantity")
             for side in _PARTS
-            for row in record.get(side, ())
+            for number, row in enumerate(record.get(side, ()))
         ]
-        mentions += [(self._names.subject(uri, ""), "plot", "plot", {}) for uri in record.get("plots", ())]
-        mentions += [(self._names.subject(uri, ""), "unit", "unit", {}) for uri in record.get("logistic_units", ())]
-        if "parent" in record:
-            mentions.append((self._names.subject(record["parent"], ""), "unit", "parent", {}))
-        for position, (subject, kind, part, row) in enumerate(mentions):
+        mentions += [(uri, "plot", "plot", {}, "") for uri in record.get("plots", ())]
+        mentions += [(uri, "unit", "unit", {}, "") for uri in record.get("logistic_units", ())]
+        mentions += [(uri, "unit", "parent", {}, "") for uri in [record.get("parent")] if uri is not None]
+        for position, (uri, kind, part, row, pointer) in enumerate(mentions):
+            subject = self._names.subject(uri, "")
             node = self._node(subject, kind)
             quantity = None if row.get("quantity") is None else micro(row["quantity"])
             if part == "output":
@@ -277,6 +286,7 @@ class Projection:
                     "process_id": process,
                     "quantity_micro": quantity,
                     "uom": row.get("uom"),
+                    "visibility": logged.hidden.get(pointer, "public"),
                 }
             )
 
@@ -298,7 +308,7 @@ class Projection:
     def _forget_flows(self, entry: int) -> None:
         """A corrected event no longer counts in the genealogy; its rows stay, outside every process."""
         self.event_nodes.flush()
-        table = Eventtables.node
+        table = tables.event_node
         rows = self._connection.execute(select(table.c.position).where(table.c.entry == entry))
         self.event_nodes.prefetch((entry, position) for (position,) in rows)
         position = 0

@@ -202,7 +202,7 @@ def _validator(stage: Stage) -> jsonschema_rs.Draft202012Validator:
 def _explained(error: jsonschema_rs.ValidationError, record: Record) -> Refusal:
     """A schema error in words: which field, which rule, what was expected."""
     field = "/" + "/".join(str(part) for part in error.instance_path) if error.instance_path else ""
-    kind = error.kind
+    kind: Any = error.kind
     name = type(kind).__name__
     match name:
         case "Required":
@@ -233,15 +233,25 @@ def _explained(error: jsonschema_rs.ValidationError, record: Record) -> Refusal:
             )
         case "Type":
             types = ", ".join(str(item) for item in _options(kind.types))
-            return _malformed("value-type", field, f"{field} 的类型应为 {types}", f"{field} must be of type {types}", types)
+            return _malformed(
+                "value-type", field, f"{field} 的类型应为 {types}", f"{field} must be of type {types}", types
+            )
         case "Pattern" | "Format" | "Constant":
-            return _malformed("value-format", field, f"{field} 的格式不对", f"{field} has the wrong form", error.message)
+            return _malformed(
+                "value-format", field, f"{field} 的格式不对", f"{field} has the wrong form", error.message
+            )
         case "MaxLength" | "MinLength" | "MaxItems" | "MinItems" | "UniqueItems":
             return _malformed(
-                "value-length", field, f"{field} 的长度或数目不对", f"{field} has the wrong length or count", error.message
+                "value-length",
+                field,
+                f"{field} 的长度或数目不对",
+                f"{field} has the wrong length or count",
+                error.message,
             )
         case _:
-            return _malformed("value-form", field, f"{field} 不符合模板", f"{field} does not fit the template", error.message)
+            return _malformed(
+                "value-form", field, f"{field} 不符合模板", f"{field} does not fit the template", error.message
+            )
 
 
 def _options(value: Any) -> Sequence[Any]:
@@ -283,7 +293,9 @@ def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refus
             under_gtin = names.tail(row["lot"], "01") is not None
             if rule.under_gtin != "either" and rule.under_gtin != under_gtin:
                 wanted = "/01/<gtin>/10/<lot>" if rule.under_gtin else "/lot/<actor>/<id>"
-                yield _malformed("lot-kind", field, f"此处的批次应为 {wanted}", f"the lot must be {wanted} here", wanted)
+                yield _malformed(
+                    "lot-kind", field, f"此处的批次应为 {wanted}", f"the lot must be {wanted} here", wanted
+                )
     for name, kinds in (("plots", ("plot/",)), ("logistic_units", ("00/",))):
         for number, uri in enumerate(record.get(name, ())):
             if (fault := _named(uri, f"/{name}/{number}", names, kinds)) is not None:
@@ -300,7 +312,10 @@ def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refus
     for number, label in enumerate(record.get("labels", ())):
         if label["lot"] not in made:
             yield _malformed(
-                "label-of-other", f"/labels/{number}", "只能给本记录产生的批次命名", "only lots made here can be labelled"
+                "label-of-other",
+                f"/labels/{number}",
+                "只能给本记录产生的批次命名",
+                "only lots made here can be labelled",
             )
 
 
@@ -311,7 +326,9 @@ def _named(uri: str, field: str, names: Names, kinds: tuple[str, ...]) -> Refusa
         return refusal
     if not subject.startswith(kinds) or (subject.startswith("01/") and names.uri(subject) != uri):
         wanted = " / ".join(kinds)
-        return _malformed("uri-kind", field, f"{uri} 不是所需的标识（{wanted}）", f"{uri} is not a {wanted} URI", wanted)
+        return _malformed(
+            "uri-kind", field, f"{uri} 不是所需的标识（{wanted}）", f"{uri} is not a {wanted} URI", wanted
+        )
     return None
 
 
@@ -376,7 +393,7 @@ def _compose_subjects(event: dict[str, Any], private: Private, record: Record, s
     for side in SIDES:
         if side not in record:
             continue
-        member = _quantity_list(side, stage)
+        member = quantity_list(side, stage)
         event[member] = [
             {"epcClass": row["lot"], **{key: row[key] for key in ("quantity", "uom") if key in row}}
             for row in record[side]
@@ -387,7 +404,8 @@ def _compose_subjects(event: dict[str, Any], private: Private, record: Record, s
                 private |= {f"/{member}/{number}/{key}": visibility for key in ("quantity", "uom") if key in row}
 
 
-def _quantity_list(side: str, stage: Stage) -> str:
+def quantity_list(side: str, stage: Stage) -> str:
+    """The member of the event that holds a side of the record."""
     if stage.kind == "transform":
         return _LIST_OF_SIDE[side]
     return "childQuantityList" if stage.kind == "pack" else "quantityList"
@@ -464,7 +482,7 @@ def decompose(event: Mapping[str, Any], stage: Stage, names: Names) -> Record:
     private = {name for name, _ in stage.private_kde()}
     record["kde"] = {name: value for name, value in kde.items() if value is not None or name not in private}
     for side in SIDES:
-        rows = event.get(_quantity_list(side, stage)) if getattr(stage, side).maximum else None
+        rows = event.get(quantity_list(side, stage)) if getattr(stage, side).maximum else None
         if isinstance(rows, list):
             record[side] = [_row(row, measured) for row in rows]
     _decompose_things(record, event, stage, names)

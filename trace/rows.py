@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, and_, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, func, insert, or_, select, tuple_, update
 
 _CHUNK = 200
 
@@ -40,7 +40,7 @@ class Rows:
         for start in range(0, len(wanted), _CHUNK):
             chunk = wanted[start : start + _CHUNK]
             if len(columns) == 1:
-                condition = columns[0].in_([key[0] for key in chunk])
+                condition: ColumnElement[bool] = columns[0].in_([key[0] for key in chunk])
             elif self._connection.dialect.name == "sqlite":
                 condition = or_(*(and_(*(c == v for c, v in zip(columns, key, strict=True))) for key in chunk))
             else:
@@ -69,7 +69,7 @@ class Rows:
     def flush(self) -> None:
         """Writes what was put since the last flush."""
         if self._new:
-            self._connection.execute(insert(self._table), [self._rows[key] for key in self._new])
+            self._connection.execute(insert(self._table), self._values(self._new))
         if self._changed:
             primary = [column.name for column in self._table.primary_key]
             values = [c.name for c in self._table.columns if c.name not in primary]
@@ -82,9 +82,11 @@ class Rows:
                 statement,
                 [
                     {"key_" + n: row[n] for n in primary} | {"new_" + n: row[n] for n in values}
-                    for key in self._changed
-                    if (row := self._rows[key]) is not None
+                    for row in self._values(self._changed)
                 ],
             )
         self._new.clear()
         self._changed.clear()
+
+    def _values(self, keys: Iterable[tuple[Any, ...]]) -> list[Row]:
+        return [row for key in keys if (row := self._rows[key]) is not None]

@@ -133,6 +133,8 @@ class EventNodeRow(StrictTable, table=True):
     process_id: int | None = Field(sa_type=Int64)
     quantity_micro: int | None = Field(sa_type=Int64)
     uom: str | None = Field(sa_type=Text)
+    visibility: str = Field(sa_type=Text)
+    """Who may see the quantity: public, partner or regulator."""
 
 
 class HoldingRow(StrictTable, table=True):
@@ -176,6 +178,16 @@ class AttachmentUseRow(StrictTable, table=True):
     entry: int = key_column()
 
 
+class IssuedRow(StrictTable, table=True):
+    """A statement that an actor issued."""
+
+    __tablename__ = "issued"
+    __table_args__ = strict(with_rowid=False)
+    log_id: int = key_column()
+    actor: str = Field(primary_key=True, sa_type=Text)
+    entry: int = key_column()
+
+
 actor = table_of(ActorRow)
 credential = table_of(CredentialRow)
 registration = table_of(RegistrationRow)
@@ -187,8 +199,10 @@ holding = table_of(HoldingRow)
 transfer = table_of(TransferRow)
 lot_label = table_of(LabelRow)
 attachment_use = table_of(AttachmentUseRow)
+issued = table_of(IssuedRow)
 
 PROJECTIONS = (
     actor, credential, registration, node, process, event, event_node, holding, transfer, lot_label, attachment_use,
+    issued,
 )  # fmt: skip
 """Every projection table, in an order in which they can be filled."""

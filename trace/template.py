@@ -44,6 +44,7 @@ _TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,3})?[+-]\d{2}:\d{2}$"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _PLACE = r"^\d{6}(\d{3})?$"
 _TEXT = r"^[^\u0000-\u0008\u000b-\u001f\u007f]*$"
+_URI = r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$"
 NI_HASH = r"^ni:///sha-256;[A-Za-z0-9_-]{43}$"
 
 
@@ -59,7 +60,10 @@ class Label(_Part):
 
 
 class KeyDataElement(_Part):
-    """One key data element of a stage. `minimum` and `maximum` are true bounds in `unit`; `typical` is shown, never enforced."""
+    """One key data element of a stage.
+
+    `minimum` and `maximum` are true bounds in `unit`; `typical` is shown in forms and never enforced.
+    """
 
     label: Label
     type: Literal["text", "integer", "decimal", "enum", "boolean", "date", "datetime", "list"]
@@ -85,7 +89,7 @@ class KeyDataElement(_Part):
             raise ValueError("a list needs `of`, and only a list has it")
         return self
 
-    def schema(self) -> dict[str, Any]:
+    def value_schema(self) -> dict[str, Any]:
         """The JSON Schema of one value of this element."""
         schema: dict[str, Any] = {"title": self.label.zh, "description": self.label.en}
         match self.type:
@@ -255,7 +259,7 @@ class Stage(_Part):
         """
         properties: dict[str, Any] = {
             "stage": {"const": self.id},
-            "event_id": {"type": "string", "minLength": 8, "maxLength": 200, "pattern": r"^[A-Za-z][A-Za-z0-9+.-]*:[!-~]+$"},
+            "event_id": {"type": "string", "minLength": 8, "maxLength": 200, "pattern": _URI},
             "time": {"type": "string", "pattern": _TIME},
             "place": {"type": "string", "pattern": _PLACE},
             "kde": _object(self.kde),
@@ -371,7 +375,7 @@ def _object(elements: Mapping[str, KeyDataElement]) -> dict[str, Any]:
         "type": "object",
         "required": [name for name, element in elements.items() if element.mandatory],
         "additionalProperties": False,
-        "properties": {name: element.schema() for name, element in elements.items()},
+        "properties": {name: element.value_schema() for name, element in elements.items()},
     }
 
 

@@ -1,0 +1,190 @@
+"""Everything the ledger holds about one lot and its ancestry, read once and cut to what one viewer may see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from ..ledger.entry import Entry
+from ..ledger.log import Log
+from ..ledger.reader import StoredEntry
+from ..ledger.statement import Statement, open_disclosures, parse_statement
+from ..ledger.tables import key as key_table
+from . import tables
+from .genealogy import Flow, Walk, find_node, node_rows, walk
+from .naming import Names
+from .record import Record, decompose
+from .template import VISIBILITY_RANK, Stage, Templates
+from .viewer import Sight, Viewer
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One statement as a viewer sees it; `body` lacks what is hidden from that viewer."""
+
+    stored: StoredEntry
+    statement: Statement
+    body: Mapping[str, Any]
+    disclosures: tuple[str, ...]
+    """The disclosure texts that the viewer may have."""
+    hidden: tuple[str, ...]
+    """JSON pointers of recorded values that the viewer may not see."""
+    rank: int
+
+    @property
+    def index(self) -> int:
+        """The entry's index in the log."""
+        return self.stored.index
+
+    @cached_property
+    def entry(self) -> Entry:
+        """The parsed entry."""
+        return Entry.parse(self.stored.entry)
+
+    @property
+    def claim(self) -> str:
+        """The kind of body: `event`, `actor`, `key`, `credential`."""
+        return self.statement.claim
+
+
+@dataclass
+class Gathered:
+    """A lot, its ancestors, and all statements of their chains and of everybody who signed one of them."""
+
+    node: RowMapping
+    walk: Walk
+    nodes: dict[int, RowMapping]
+    statements: dict[int, Seen] = field(default_factory=dict)
+    """By index, in log order."""
+    actors: dict[str, RowMapping] = field(default_factory=dict)
+    keys: dict[str, RowMapping] = field(default_factory=dict)
+    labels: dict[int, str] = field(default_factory=dict)
+    """Makers' labels of lots, where the viewer may see them."""
+    corrections: dict[str, str] = field(default_factory=dict)
+    """eventID of a corrected event -> eventID of its correction."""
+
+    def events(self) -> Iterable[Seen]:
+        """The events, in log order."""
+        return (seen for seen in self.statements.values() if seen.claim == "event")
+
+    def credentials(self) -> Iterable[Seen]:
+        """The credential statements in force: the newest of each issuer and id, unless revoked."""
+        newest = {
+            (seen.statement.iss, seen.body["id"]): seen
+            for seen in self.statements.values()
+            if seen.claim == "credential"
+        }
+        return (seen for seen in newest.values() if seen.body["status"] == "active")
+
+    def may_see(self, flow: Flow) -> bool:
+        """Whether the viewer may see the amount of a flow."""
+        seen = self.statements.get(flow.entry)
+        return seen is not None and VISIBILITY_RANK[flow.visibility] <= seen.rank
+
+
+class Gatherer:
+    """Gathers for one connection and viewer."""
+
+    def __init__(self, log: Log, templates: Templates, names: Names, connection: Connection, viewer: Viewer) -> None:
+        self._log = log
+        self._templates = templates
+        self._names = names
+        self._connection = connection
+        self._viewer = viewer
+        self._sight = Sight(connection, viewer)
+
+    def gather(self, subject: str) -> Gathered | None:
+        """All of a lot's story, or None when there is no such lot."""
+        node = find_node(self._connection, self._log.log_id, subject)
+        if node is None:
+            return None
+        found = walk(self._connection, node["id"], "up")
+        gathered = Gathered(node, found, node_rows(self._connection, found.level))
+        ids = {row["subject"]: row["id"] for row in gathered.nodes.values()}
+        self._read_chains(gathered, ids)
+        self._read_names(gathered)
+        return gathered
+
+    def _read_chains(self, gathered: Gathered, ids: Mapping[str, int]) -> None:
+        """Reads the chains of all lots and plots, then of everybody who signed anything in what was read."""
+        chains: set[str] = set()
+        wanted = {*ids, *(f"product/{row['gtin']}" for row in gathered.nodes.values() if row["gtin"])}
+        statements: dict[int, Seen] = {}
+        while wanted - chains:
+            indices = {
+                index
+                for chain in self._log.chains(wanted - chains, self._connection).values()
+                for index in chain
+                if index not in statements
+            }
+            chains |= wanted
+            for stored in self._log.statements(indices, self._connection).values():
+                if stored.statement is not None:
+                    seen = self._see(stored, ids)
+                    statements[seen.index] = seen
+                    wanted.add(f"actor/{seen.statement.iss}")
+        gathered.statements = dict(sorted(statements.items()))
+
+    def _see(self, stored: StoredEntry, ids: Mapping[str, int]) -> Seen:
+        statement = parse_statement(stored.statement or b"")
+        opened = open_disclosures(statement, [item.text for item in stored.disclosures], complete=False)
+        rank = self._rank(statement, opened.body, ids)
+        texts = tuple(item.text for item in stored.disclosures if VISIBILITY_RANK[item.visibility] <= rank)
+        body = open_disclosures(statement, texts, complete=False).body
+        values = {item.pointer: item.value for item in opened.disclosures}
+        hidden = tuple(
+            item.pointer
+            for item in stored.disclosures
+            if item.text not in texts and values.get(item.pointer) is not None
+        )
+        return Seen(stored, statement, body, texts, hidden, rank)
+
+    def _rank(self, statement: Statement, body: Mapping[str, Any], ids: Mapping[str, int]) -> int:
+        if statement.claim != "event":
+            return self._sight.rank(statement.iss, ())
+        stage = self._templates.get(body.get("suyuan:stage", ""))
+        if stage is None:
+            return 0
+        record = decompose(body, stage, self._names)
+        nodes = [ids[subject] for subject in self._subjects(record) if subject in ids]
+        return self._sight.rank(statement.iss, nodes, (record.get("sender"), record.get("receiver")))
+
+    def _subjects(self, record: Record) -> list[str]:
+        return [
+            self._names.subject(row["lot"], "")
+            for side in ("inputs", "outputs", "lots")
+            for row in record.get(side, ())
+        ]
+
+    def _read_names(self, gathered: Gathered) -> None:
+        people = {seen.statement.iss for seen in gathered.statements.values()}
+        people |= {row["maker"] for row in gathered.nodes.values() if row["maker"]}
+        people |= {seen.body["actor"] for seen in gathered.statements.values() if seen.claim == "credential"}
+        gathered.actors = self._by(tables.actor, "id", people)
+        gathered.keys = self._by(key_table, "kid", {seen.statement.kid for seen in gathered.statements.values()})
+        for seen in gathered.events():
+            for label in seen.body.get("suyuan:labels") or ():
+                subject = self._names.subject(label["lot"], "")
+                gathered.labels.update(
+                    {row["id"]: label["label"] for row in gathered.nodes.values() if row["subject"] == subject}
+                )
+            if seen.body.get("suyuan:corrects"):
+                gathered.corrections[seen.body["suyuan:corrects"]] = seen.body["eventID"]
+
+    def _by(self, table: Any, column: str, values: Iterable[str]) -> dict[str, RowMapping]:
+        found: dict[str, RowMapping] = {}
+        wanted = sorted(values)
+        for start in range(0, len(wanted), 400):
+            query = select(table).where(
+                table.c.log_id == self._log.log_id, table.c[column].in_(wanted[start : start + 400])
+            )
+            found.update({row[column]: row for row in self._connection.execute(query).mappings()})
+        return found
+
+    def stage_of(self, seen: Seen) -> Stage:
+        """The template of an event."""
+        return self._templates.stages[seen.body["suyuan:stage"]]

@@ -1,0 +1,258 @@
+"""What happened to a lot, with its proof: its story for people, its bundle for verifiers, its genealogy for programs."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, select
+
+from ..ledger.database import Database
+from ..ledger.log import Log
+from ..ledger.policy import Policy
+from ..ledger.reader import LogState
+from ..ledger.verify import verify_bundle
+from . import tables
+from .gathering import Gathered, Gatherer
+from .genealogy import Direction, Flow, find_node, node_rows, shares_up, walk
+from .naming import Names
+from .record import plain
+from .story import ProofState, Story
+from .tables import MICRO
+from .telling import Teller
+from .template import VISIBILITY_RANK, Templates
+from .viewer import Sight, Viewer
+
+Bundle = dict[str, Any]
+
+
+class History:
+    """Answers about lots, each from one snapshot of the database."""
+
+    def __init__(
+        self, database: Database, log: Log, templates: Templates, names: Names, policy: Callable[[], Policy]
+    ) -> None:
+        self._database = database
+        self._log = log
+        self._templates = templates
+        self._names = names
+        self._policy = policy
+
+    # ------------------------------------------------------------ story and bundle
+
+    def story(self, uri: str, viewer: Viewer) -> Story | None:
+        """The story of the lot `uri` (canonical) with the state of its proof, or None when there is no such lot."""
+        with self._database.read() as connection:
+            gathered = self._gather(connection, uri, viewer)
+            if gathered is None:
+                return None
+            state, bundle = self._bundle(connection, gathered)
+        story = Teller(gathered, self._templates, self._names).story()
+        return replace(story, proof=self._proof_state(gathered, bundle, state))
+
+    def bundle(self, uri: str, viewer: Viewer) -> Bundle | None:
+        """The proof bundle of the lot `uri` (formats section 6), or None when there is no such lot."""
+        with self._database.read() as connection:
+            gathered = self._gather(connection, uri, viewer)
+            return None if gathered is None else self._bundle(connection, gathered)[1]
+
+    def _gather(self, connection: Connection, uri: str, viewer: Viewer) -> Gathered | None:
+        subject = self._names.subject(uri, "uri")
+        return Gatherer(self._log, self._templates, self._names, connection, viewer).gather(subject)
+
+    def _bundle(self, connection: Connection, gathered: Gathered) -> tuple[LogState, Bundle]:
+        state, paths = self._log.proofs(gathered.statements, connection)
+        return state, {
+            "format": "suyuan/proof/v1",
+            "subject": gathered.node["subject"],
+            "checkpoints": [state.checkpoint],
+            "statements": [
+                {
+                    "statement": seen.statement.raw.decode("ascii"),
+                    "disclosures": list(seen.disclosures),
+                    "entry": _base64(seen.stored.entry),
+                    "index": seen.index,
+                    "path": [_base64(node) for node in paths[seen.index]],
+                    "checkpoint": 0,
+                }
+                for seen in gathered.statements.values()
+            ],
+            "indexes": [],
+            "completeness": [],
+        }
+
+    def _proof_state(self, gathered: Gathered, bundle: Bundle, state: LogState) -> ProofState:
+        report = verify_bundle(bundle, self._policy(), require_quorum=False, require_completeness=False)
+        newest = max(seen.stored.time_ms for seen in gathered.statements.values())
+        return ProofState(
+            origin=state.origin,
+            size=state.size,
+            root=_base64(state.root),
+            checkpoint_time=datetime.fromtimestamp(newest / 1000, UTC),
+            statements=len(gathered.statements),
+            signers=len({seen.statement.iss for seen in gathered.statements.values()}),
+            verified=report.ok,
+            failures=tuple(str(failure) for failure in report.failures),
+        )
+
+    # ------------------------------------------------------------ for programs
+
+    def lot(self, uri: str, viewer: Viewer) -> dict[str, Any] | None:
+        """A lot as JSON: what it is, who made it, how much of it the viewer holds; None when there is no such lot."""
+        subject = self._names.subject(uri, "uri")
+        with self._database.read() as connection:
+            node = find_node(connection, self._log.log_id, subject)
+            if node is None:
+                return None
+            gathered = self._gather(connection, uri, viewer)
+            assert gathered is not None  # the node is there, in the same snapshot
+            story = Teller(gathered, self._templates, self._names).story()
+            held = connection.execute(
+                select(tables.holding.c.amount_micro).where(
+                    tables.holding.c.node_id == node["id"], tables.holding.c.actor == viewer.actor
+                )
+            ).scalar_one_or_none()
+        return {
+            "uri": self._names.uri(subject),
+            "kind": node["kind"],
+            "name": story.name,
+            "gtin": node["gtin"],
+            "maker": node["maker"],
+            "stage": node["stage"],
+            "made": node["made_time"],
+            "origin_pending": node["kind"] == "lot" and node["made_entry"] is None,
+            "quantity": None if story.made is None else plain(story.made.value),
+            "uom": node["uom"],
+            "held": None if held is None else plain(Decimal(held) / MICRO),
+            "events": [
+                {
+                    "eventID": step.event_id,
+                    "stage": step.stage,
+                    "time": step.time.isoformat(),
+                    "entry": step.ledger.index,
+                }
+                for step in story.steps
+                if step.depth == 0
+            ],
+        }
+
+    def trace(self, uri: str, direction: str, depth: int, viewer: Viewer) -> dict[str, Any] | None:
+        """Ancestry (`up`), descendants (`down`) or `both` of a lot with quantities and shares; None when unknown."""
+        subject = self._names.subject(uri, "uri")
+        with self._database.read() as connection:
+            node = find_node(connection, self._log.log_id, subject)
+            if node is None:
+                return None
+            answer: dict[str, Any] = {"uri": self._names.uri(subject), "direction": direction}
+            ways: tuple[Direction, ...] = ("up", "down") if direction == "both" else (_direction(direction),)
+            for way in ways:
+                answer["ancestry" if way == "up" else "descendants"] = self._walked(
+                    connection, node, way, depth, viewer
+                )
+        return answer
+
+    def _walked(
+        self, connection: Connection, start: RowMapping, way: Direction, depth: int, viewer: Viewer
+    ) -> dict[str, Any]:
+        found = walk(connection, start["id"], way, depth=depth)
+        rows = node_rows(connection, found.level)
+        may_see = self._flow_sight(connection, [*found.inputs.values(), *found.outputs.values()], viewer)
+        shares = shares_up(found, may_see) if way == "up" else {}
+        made = {flow.node: flow for flows in found.outputs.values() for flow in flows}
+        nodes = []
+        for node, level in found.level.items():
+            row, flow, share = rows[node], made.get(node), shares.get(node)
+            visible = may_see(flow) if flow is not None else row["stage"] != "common.introduced"
+            amount = row["quantity_micro"] if visible else None
+            nodes.append(
+                {
+                    "uri": self._names.uri(row["subject"]),
+                    "kind": row["kind"],
+                    "stage": row["stage"],
+                    "made": row["made_time"],
+                    "maker": row["maker"],
+                    "level": level,
+                    "quantity": None if amount is None else plain(Decimal(amount) / MICRO),
+                    "uom": row["uom"],
+                    "share": None if share is None else round(float(share), 6),
+                }
+            )
+        flows = [
+            {
+                "from": self._names.uri(rows[flow.node]["subject"]),
+                "to": [
+                    self._names.uri(rows[out.node]["subject"]) for out in found.outputs[process] if out.node in rows
+                ],
+                "quantity": plain(Decimal(flow.amount) / MICRO) if flow.amount is not None and may_see(flow) else None,
+                "uom": flow.uom,
+                "entry": flow.entry,
+            }
+            for process, inputs in found.inputs.items()
+            for flow in inputs
+            if flow.node in rows
+        ]
+        return {"complete": found.complete, "nodes": nodes, "flows": flows}
+
+    def _flow_sight(self, connection: Connection, groups: list[list[Flow]], viewer: Viewer) -> Callable[[Flow], bool]:
+        """Whether the viewer may see a flow's amount, for all flows of a walk at once."""
+        sight = Sight(connection, viewer)
+        nodes: dict[int, set[int]] = {}
+        for flow in (flow for group in groups for flow in group):
+            nodes.setdefault(flow.entry, set()).add(flow.node)
+        recorders: dict[int, str] = {}
+        entries = sorted(nodes)
+        for start in range(0, len(entries), 400):
+            query = select(tables.event.c.entry, tables.event.c.actor).where(
+                tables.event.c.log_id == self._log.log_id, tables.event.c.entry.in_(entries[start : start + 400])
+            )
+            recorders.update((entry, actor) for entry, actor in connection.execute(query))
+        ranks = {entry: sight.rank(recorders.get(entry, ""), nodes[entry]) for entry in entries}
+        return lambda flow: VISIBILITY_RANK[flow.visibility] <= ranks[flow.entry]
+
+    def products(self) -> list[tuple[str, str]]:
+        """(GTIN, lot URI) of all lots made under a GTIN, newest first: what a landing page lists."""
+        table = tables.node
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(table.c.gtin, table.c.subject)
+                .where(table.c.log_id == self._log.log_id, table.c.gtin.is_not(None), table.c.made_entry.is_not(None))
+                .order_by(table.c.made_entry.desc())
+                .limit(100)
+            ).all()
+        return [(gtin, self._names.uri(subject)) for gtin, subject in rows]
+
+    def export(self, actor: str) -> Iterator[dict[str, Any]]:
+        """Every statement of `actor` with its disclosures and receipt, in log order, page by page."""
+        with self._database.read() as connection:
+            query = (
+                select(tables.issued.c.entry)
+                .where(tables.issued.c.log_id == self._log.log_id, tables.issued.c.actor == actor)
+                .order_by(tables.issued.c.entry)
+            )
+            entries = connection.execute(query).scalars().all()
+        for start in range(0, len(entries), 200):
+            page = entries[start : start + 200]
+            with self._database.read() as connection:
+                stored = self._log.statements(page, connection)
+                receipts = self._log.receipts(page, connection)
+            for index in page:
+                yield {
+                    "index": index,
+                    "statement": (stored[index].statement or b"").decode("ascii"),
+                    "disclosures": [
+                        {"disclosure": item.text, "visibility": item.visibility} for item in stored[index].disclosures
+                    ],
+                    "receipt": receipts[index],
+                }
+
+
+def _direction(text: str) -> Direction:
+    return "down" if text == "down" else "up"
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

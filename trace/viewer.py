@@ -1,0 +1,49 @@
+"""Who is looking, and how much of an event they may see (formats sections 1 and 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from . import tables
+from .template import VISIBILITY_RANK
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A reader: nobody in particular, or an actor with its roles as the ledger knows them."""
+
+    actor: str | None = None
+    roles: tuple[str, ...] = ()
+
+
+class Sight:
+    """What one viewer may see, with the lots it has held read once.
+
+    Everybody sees what is public. The recorder of an event and an authority see all of it. A partner (a party the event
+    names, or whoever holds or held one of its lots) sees the fields of class `partner`.
+    """
+
+    def __init__(self, connection: Connection, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._held: frozenset[int] = frozenset()
+        if viewer.actor is not None and not self.all_seeing:
+            table = tables.holding
+            held = select(table.c.node_id).where(table.c.actor == viewer.actor)
+            self._held = frozenset(connection.execute(held).scalars())
+
+    @property
+    def all_seeing(self) -> bool:
+        """Whether the viewer is an authority."""
+        return "authority" in self._viewer.roles
+
+    def rank(self, recorder: str, nodes: Iterable[int], parties: Collection[str | None] = ()) -> int:
+        """The highest visibility rank the viewer may see of an event: 0 public, 1 partner, 2 regulator."""
+        actor = self._viewer.actor
+        if self.all_seeing or (actor is not None and actor == recorder):
+            return VISIBILITY_RANK["regulator"]
+        if actor is not None and (actor in parties or not self._held.isdisjoint(nodes)):
+            return VISIBILITY_RANK["partner"]
+        return VISIBILITY_RANK["public"]
