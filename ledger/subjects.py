@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
@@ -105,7 +105,12 @@ def subjects_of(
                 en="corrected event missing: its subjects belong to the correction's",
                 status_hint="unprocessable",
             )
-    found = {subject for one in bodies for subject in _named_by(typ, one)}
+    return chain_order(subject for one in bodies for subject in own_subjects(typ, one))
+
+
+def chain_order(subjects: Iterable[str]) -> tuple[str, ...]:
+    """Subjects as the chain lines have them: unique, sorted by hash. Refusal `subject-none`, `subject-too-many`."""
+    found = set(subjects)
     if not found:
         _refuse("subject-none", "", "声明没有涉及任何对象", "a statement concerns at least one subject")
     if len(found) > MAX_SUBJECTS:
@@ -152,7 +157,8 @@ def event_subjects(body: Mapping[str, Any], *members: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(subject for name in members for subject in _in_member(body, name)))
 
 
-def _named_by(typ: str, body: Mapping[str, Any]) -> Iterator[str]:
+def own_subjects(typ: str, body: Mapping[str, Any]) -> Iterator[str]:
+    """The subjects a statement names itself, without those of an event it corrects; consumed inputs as `...#used`."""
     if typ == "trace-event+sd-jwt":
         for name in ("parentID", *SUBJECT_LISTS):
             for subject in _in_member(body, name):
