@@ -161,19 +161,27 @@ class PrivateKey:
         r, s = decode_dss_signature(self.secret.sign(message, ec.ECDSA(hashes.SHA256())))
         return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
 
-    def pem(self, passphrase: bytes) -> bytes:
-        """PKCS #8 in PEM, encrypted with `passphrase` (which must not be empty: ValueError)."""
-        if not passphrase:
-            raise ValueError("a private key is never written in clear")
+    def pem(self, passphrase: bytes | None) -> bytes:
+        """PKCS #8 in PEM, encrypted with `passphrase`, which must not be empty (ValueError).
+
+        None writes the key in clear: for a producer's own device that guards its storage itself, and nothing else.
+        """
+        if passphrase is not None and not passphrase:
+            raise ValueError("a passphrase is not empty")
         return self.secret.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
-            serialization.BestAvailableEncryption(passphrase),
+            serialization.NoEncryption()
+            if passphrase is None
+            else serialization.BestAvailableEncryption(passphrase),
         )
 
     @classmethod
-    def from_pem(cls, pem: bytes, passphrase: bytes) -> PrivateKey:
-        """Read what `pem` wrote. Refusal `key-file` on a wrong passphrase, a key in clear, or another kind of key."""
+    def from_pem(cls, pem: bytes, passphrase: bytes | None) -> PrivateKey:
+        """Read what `pem` wrote. Refusal `key-file` on a wrong or missing passphrase, or another kind of key.
+
+        A key in clear is read with `passphrase` None only: where one is expected to be encrypted, it is refused.
+        """
         try:
             secret = serialization.load_pem_private_key(pem, passphrase or None)
         except (ValueError, TypeError) as error:
@@ -185,8 +193,8 @@ class PrivateKey:
         raise _file_refusal("私钥须为 Ed25519 或 P-256", "the private key is neither Ed25519 nor P-256")
 
 
-def save_private_key(path: Path | str, key: PrivateKey, passphrase: bytes) -> None:
-    """Write the encrypted key to `path` with mode 0600: the whole file or nothing, and durable when this returns."""
+def save_private_key(path: Path | str, key: PrivateKey, passphrase: bytes | None) -> None:
+    """Write the key to `path` with mode 0600: the whole file or nothing, and durable when this returns."""
     target = Path(path)
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
@@ -206,7 +214,7 @@ def save_private_key(path: Path | str, key: PrivateKey, passphrase: bytes) -> No
         os.close(directory)
 
 
-def load_private_key(path: Path | str, passphrase: bytes) -> PrivateKey:
+def load_private_key(path: Path | str, passphrase: bytes | None) -> PrivateKey:
     """Read a key file. Refusal `key-file` when others than its owner may read or write it, or it cannot be read."""
     try:
         with open(path, "rb") as file:

@@ -21,6 +21,7 @@ from ..ledger.errors import Refusal
 from ..ledger.keys import KeyRecord, KeyRing, PublicKey, Registrar
 from ..ledger.log import Append, Draft, Log
 from ..ledger.reader import StoredDisclosure, StoredEntry
+from ..ledger.rows import Rows
 from ..ledger.statement import Statement, dump_json, open_disclosures, parse_statement, strict_json
 from ..ledger.subjects import subjects_of
 from . import tables
@@ -41,7 +42,6 @@ from .record import (
     tighten,
     validate,
 )
-from .rows import Rows
 from .template import VISIBILITY_RANK, Stage, Templates, Visibility
 
 MAX_AHEAD_MS = 600_000  # formats section 7: event time at most 10 minutes ahead of log time
@@ -310,9 +310,12 @@ class _Judge:
             _check_signature(statement, public)
         if statement.iat * 1000 > time_ms + MAX_AHEAD_MS:
             raise _refuse(
-                "signed-in-future", "/iat", "签署时间晚于现在，请校准设备时钟", "it is signed in the future: set the device's clock",
+                "signed-in-future",
+                "/iat",
+                "签署时间晚于现在，请校准设备时钟",
+                "it is signed in the future: set the device's clock",
                 "at most 10 minutes ahead",
-            )  # fmt: skip
+            )
         corrected: Mapping[str, Any] | None = None
         match statement.claim:
             case "actor":
@@ -378,8 +381,8 @@ class _Judge:
             if not any(first <= day <= last for first, last in self.projection.backfill_periods(actor)):
                 raise Refusal(
                     "backfill-not-allowed", field="/suyuan:backfilled", zh="没有主管部门对此时期的补录许可",
-                    en="no authority allows you to record this period later", expected="a backfill credential for that day",
-                    status_hint="forbidden",
+                    en="no authority allows you to record this period later",
+                    expected="a backfill credential for that day", status_hint="forbidden",
                 )  # fmt: skip
 
     def _corrected(self, event_id: str, stage: Stage, actor: str) -> Logged:

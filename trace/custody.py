@@ -1,4 +1,4 @@
-"""Custody of goods: what an event does to who holds how much of which lot, and when that is refused (formats section 7).
+"""Custody of goods: what an event does to who holds how much of which lot, and when it is refused (formats section 7).
 
 The maker holds a lot; a sale or shipment moves it towards its receiver, a receipt makes the receiver its holder; only
 the holder consumes or ships. Amounts are integers in millionths of the lot's unit.
@@ -37,7 +37,7 @@ def micro(quantity: Decimal | int, field_name: str = "") -> int:
 
 @dataclass
 class Effects:
-    """What one event does. Keys are subject strings and actor ids; `where` tells which field of the record named a lot."""
+    """What one event does, by subject strings and actor ids."""
 
     made: dict[str, tuple[int, str]] = field(default_factory=dict)
     held: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))

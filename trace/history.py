@@ -1,4 +1,4 @@
-"""What happened to a lot, with its proof: its story for people, its bundle for verifiers, its genealogy for programs."""
+"""What happened to a lot, with proof: its story for people, its bundle for verifiers, its genealogy for programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names under one identity host: URIs of lots, plots, logistic units, places, parties and documents (formats section 7)."""
+"""Names under one identity host: URIs of lots, plots, logistic units, places, parties, documents (formats section 7)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def uuid7(now_ms: int | None = None) -> str:
 
 
 def is_actor_id(text: str) -> bool:
-    """Whether `text` is a unified social credit code (GB 32100-2015, check character included) or `P` + 16 Crockford."""
+    """Whether `text` is a unified social credit code (GB 32100-2015, with check character) or `P` + 16 Crockford."""
     if len(text) == 17 and text[0] == "P":
         return all(character in CROCKFORD for character in text[1:])
     if len(text) != 18 or any(character not in _USCC for character in text):

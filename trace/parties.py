@@ -34,7 +34,9 @@ _LABEL = {
 _DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
 _POINT = {
     "type": "array", "minItems": 2, "maxItems": 2,
-    "prefixItems": [{"type": "number", "minimum": -180, "maximum": 180}, {"type": "number", "minimum": -90, "maximum": 90}],
+    "prefixItems": [
+        {"type": "number", "minimum": -180, "maximum": 180}, {"type": "number", "minimum": -90, "maximum": 90},
+    ],
 }  # fmt: skip
 _DETAILS: Mapping[str, dict[str, Any]] = {
     "plot": {
@@ -53,10 +55,13 @@ _DETAILS: Mapping[str, dict[str, Any]] = {
     "product": {
         "required": ["name", "family"],
         "properties": {
-            "name": _LABEL, "family": _TEXT, "brand": _LABEL, "description": _LABEL, "storage": _LABEL, "warning": _LABEL,
+            "name": _LABEL, "family": _TEXT, "brand": _LABEL, "description": _LABEL, "storage": _LABEL,
+            "warning": _LABEL,
             "net_content": {
                 "type": "object", "required": ["quantity", "uom"],
-                "properties": {"quantity": {"type": "number", "exclusiveMinimum": 0}, "uom": {"enum": ["KGM", "LTR", "H87"]}},
+                "properties": {
+                    "quantity": {"type": "number", "exclusiveMinimum": 0}, "uom": {"enum": ["KGM", "LTR", "H87"]},
+                },
             },
         },
     },
@@ -83,7 +88,13 @@ def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
                     "id": _TEXT,
                     "name": _LABEL,
                     "kind": {"enum": ["organisation", "person", "authority"]},
-                    "roles": {"type": "array", "minItems": 1, "maxItems": 10, "uniqueItems": True, "items": {"enum": list(ROLES)}},
+                    "roles": {
+                        "type": "array",
+                        "minItems": 1,
+                        "maxItems": 10,
+                        "uniqueItems": True,
+                        "items": {"enum": list(ROLES)},
+                    },
                     "county": {"type": "string", "pattern": r"^\d{6}$"},
                     "place": _LABEL,
                 },
@@ -166,17 +177,20 @@ def check_credential(
     wanted = {"plot": "plot", "product": "product"}.get(kind)
     for member in ("plot", "product"):
         if (member in credential) != (member == wanted):
+            zh, en = ("缺少", "needs") if member == wanted else ("不应有", "has no")
             raise _fault(
-                "credential-about", f"/credential/{member}", f"{kind} 证照{'缺少' if member == wanted else '不应有'} {member}",
-                f"a {kind} credential {'needs' if member == wanted else 'has no'} {member}",
-            )  # fmt: skip
+                "credential-about",
+                f"/credential/{member}",
+                f"{kind} 证照{zh} {member}",
+                f"a {kind} credential {en} {member}",
+            )
     about = credential_subject(credential, names)
     if kind == "plot":
         match = re.fullmatch(r"plot/([^/]+)/[^/]+", about or "")
         if match is None or match.group(1) != credential["actor"]:
             raise _fault(
-                "credential-about", "/credential/plot", "地块编号应含持有人编码", "the plot's identifier names its holder",
-                names.plot(credential["actor"], "<id>"),
+                "credential-about", "/credential/plot", "地块编号应含持有人编码",
+                "the plot's identifier names its holder", names.plot(credential["actor"], "<id>"),
             )  # fmt: skip
     if kind == "product" and known.product_holder(credential["product"]) not in (None, issuer):
         raise Refusal(

@@ -1,4 +1,4 @@
-"""Entries -> tables: what each statement changes, applied in the append's transaction and, the same code, in a replay."""
+"""Entries -> tables: what each statement changes, applied in the append's transaction and in a replay alike."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from ..ledger.rows import Row, Rows
 from ..ledger.statement import dump_json
 from . import tables
 from .custody import Effects, effects, micro
 from .naming import Names
 from .record import Record, decompose, parse_time, quantity_list
-from .rows import Row, Rows
 from .template import Stage, Templates
 
 PERSON = {"zh": "农户（姓名不公开）", "en": "Grower (name not published)"}

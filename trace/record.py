@@ -199,6 +199,14 @@ def _validator(stage: Stage) -> jsonschema_rs.Draft202012Validator:
     return cached[1]
 
 
+_BOUNDS: Mapping[str, tuple[str, str]] = {
+    "Maximum": ("不大于", "at most"),
+    "Minimum": ("不小于", "at least"),
+    "ExclusiveMinimum": ("大于", "more than"),
+    "ExclusiveMaximum": ("小于", "less than"),
+}
+
+
 def _explained(error: jsonschema_rs.ValidationError, record: Record) -> Refusal:
     """A schema error in words: which field, which rule, what was expected."""
     field = "/" + "/".join(str(part) for part in error.instance_path) if error.instance_path else ""
@@ -216,8 +224,7 @@ def _explained(error: jsonschema_rs.ValidationError, record: Record) -> Refusal:
                 "unknown-element", field, f"模板里没有这些字段：{extra}", f"the template has no field {extra}"
             )
         case "Maximum" | "Minimum" | "ExclusiveMinimum" | "ExclusiveMaximum":
-            words = {"Maximum": ("不大于", "at most"), "Minimum": ("不小于", "at least"),
-                     "ExclusiveMinimum": ("大于", "more than"), "ExclusiveMaximum": ("小于", "less than")}[name]  # fmt: skip
+            words = _BOUNDS[name]
             return _malformed(
                 "value-range",
                 field,
@@ -451,9 +458,12 @@ def tighten(private: Private, wanted: Mapping[str, Any]) -> Private:
         pointer = name if name.startswith("/") else "/suyuan:" + name
         if visibility not in VISIBILITY_RANK or not _TIGHTENABLE.fullmatch(pointer):
             raise _malformed(
-                "visibility", f"/visibility/{name}", "此字段不能这样设置可见范围", "this field cannot be given that visibility",
+                "visibility",
+                f"/visibility/{name}",
+                "此字段不能这样设置可见范围",
+                "this field cannot be given that visibility",
                 "partner or regulator, for a key data element, a quantity or a party",
-            )  # fmt: skip
+            )
         if VISIBILITY_RANK[visibility] < VISIBILITY_RANK[private.get(pointer, "public")]:
             raise _malformed(
                 "visibility", f"/visibility/{name}", "可见范围只能收紧，不能放宽", "visibility can only be tightened",

@@ -44,7 +44,7 @@ class LotMention:
     uri: str
     part: str
     name: str
-    """GTIN lots: the lot number; plots: the registered name; others: the maker's label where visible, else a short id."""
+    """GTIN lots: lot number; plots: registered name; others: the maker's label where visible, else a short id."""
     quantity: Quantity | None
     measures: tuple[Fact, ...] = ()
 
@@ -64,7 +64,7 @@ class Fact:
 
 @dataclass(frozen=True)
 class Attachment:
-    """A photo or document, known by its hash (`ni:///sha-256;...`); `path` serves it, None when its bytes are not kept here."""
+    """A photo or document, known by its hash (`ni:///sha-256;...`); `path` serves it, None when it is not kept here."""
 
     hash: str
     media_type: str

@@ -1,0 +1,102 @@
+"""Rebuilding: every table that follows from the ledger is emptied and filled again by replaying it from entry 0."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, delete, select
+
+from ..ledger import tables as ledger_tables
+from ..ledger.keys import KeyRing, Registrar
+from ..ledger.log import Log
+from ..ledger.reader import StoredEntry
+from ..ledger.rows import Rows
+from . import tables
+from .capture import key_row, logged
+from .naming import Names
+from .projection import Logged, Projection
+from .template import Templates
+
+DERIVED: Sequence[Table] = (ledger_tables.key, *tables.PROJECTIONS)
+"""Everything that a replay rebuilds."""
+_AT_ONCE = 500
+
+
+def rebuild(
+    log: Log,
+    templates: Templates,
+    names: Names,
+    registrars: Sequence[Registrar],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Empties the derived tables and replays the ledger into them, in one transaction; returns the number of entries.
+
+    Statements are not judged again: what stands on the ledger was accepted. `progress(done, total)` is called now and
+    then. Appends wait meanwhile.
+    """
+    with log.database.write() as connection:
+        state = log.state(connection)
+        for table in reversed(DERIVED):
+            connection.execute(delete(table).where(_of_log(connection, table, log.log_id)))
+        replayed = Replay(connection, log, templates, names, registrars)
+        for first in range(0, state.size, _AT_ONCE):
+            last = min(first + _AT_ONCE, state.size)
+            entries = log.statements(range(first, last), connection)
+            for index in range(first, last):
+                replayed.apply(entries[index])
+            replayed.flush()
+            progress(last, state.size)
+        return state.size
+
+
+def _of_log(connection: Connection, table: Table, log_id: int) -> Any:
+    if "log_id" in table.c:
+        return table.c.log_id == log_id
+    nodes = select(tables.node.c.id).where(tables.node.c.log_id == log_id)
+    return table.c.node_id.in_(nodes)
+
+
+class Replay:
+    """Applies stored entries in order to keys and projections."""
+
+    def __init__(
+        self, connection: Connection, log: Log, templates: Templates, names: Names, registrars: Sequence[Registrar]
+    ) -> None:
+        self._log = log
+        self._connection = connection
+        self._ring = KeyRing(registrars, log.origin)
+        self._keys = Rows(connection, ledger_tables.key, ("kid",), log_id=log.log_id)
+        self._projection = Projection(connection, log.log_id, templates, names, self._load)
+
+    def _load(self, index: int) -> Logged:
+        return logged(self._log.statements([index], self._connection)[index])
+
+    def apply(self, stored: StoredEntry) -> None:
+        """Applies one entry; a lot-index entry changes nothing here."""
+        if stored.statement is None:
+            return
+        entry = logged(stored)
+        if entry.typ == "key+jwt":
+            self._keys.put(key_row(self._ring.apply(entry.body, stored.index, time_ms=stored.time_ms)))
+        self._projection.apply(entry)
+
+    def flush(self) -> None:
+        """Writes what was applied."""
+        self._keys.flush()
+        self._projection.flush()
+
+
+def dump(connection: Connection, log_id: int) -> Iterator[tuple[str, bytes]]:
+    """Every derived table of a log as (name, SHA-256 of its rows in primary-key order): equal means byte-identical."""
+    for table in DERIVED:
+        digest = hashlib.sha256()
+        query = select(table).where(_of_log(connection, table, log_id)).order_by(*table.primary_key.columns)
+        for row in connection.execute(query).mappings():
+            digest.update(_row_bytes(dict(row)))
+        yield table.name, digest.digest()
+
+
+def _row_bytes(row: Mapping[str, Any]) -> bytes:
+    return repr(sorted((name, value) for name, value in row.items())).encode() + b"\n"
