@@ -1,4 +1,4 @@
-"""Names under one identity host: URIs of lots, plots, logistic units, places, parties, documents (formats section 7)."""
+"""Names under one identity host: URIs of lots, plots, logistic units, places, parties, documents (formats 7)."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class HoldingRow(StrictTable, table=True):
 
 
 class TransferRow(StrictTable, table=True):
-    """What one actor sent another of a lot and what of it arrived; more received than shipped: records still to come."""
+    """What one actor sent another of a lot and what arrived; more received than shipped: records still to come."""
 
     __tablename__ = "transfer"
     node_id: int = key_column()
