@@ -179,6 +179,12 @@ class Database:
             self._claim.close()
             self._claim = None
 
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
     @property
     def version(self) -> str:
         """Name and version of the database engine, for readiness and reports."""

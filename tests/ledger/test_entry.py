@@ -91,6 +91,12 @@ def replaced(old: str, new: str, text: str = TEXT) -> bytes:
     return text.replace(old, new, 1).encode()
 
 
+def swapped(one: str, other: str) -> bytes:
+    assert one in TEXT
+    assert other in TEXT
+    return TEXT.replace(one, "@").replace(other, one).replace("@", other).encode()
+
+
 @pytest.mark.parametrize(
     "data",
     {
@@ -109,11 +115,11 @@ def replaced(old: str, new: str, text: str = TEXT) -> bytes:
         "a trailing space": replaced("type trace-event+sd-jwt", "type trace-event+sd-jwt "),
         "an unknown type": replaced("trace-event", "other-event"),
         "an upper-case type": replaced("trace-event", "Trace-event"),
-        "lines out of order": TEXT.replace("time 1774368000000\ntype trace-event+sd-jwt\n", "type trace-event+sd-jwt\ntime 1\n").encode(),
+        "lines out of order": swapped("time 1774368000000\n", "type trace-event+sd-jwt\n"),
         "no statement": TEXT.replace(f"statement {b64(STATEMENT)}\n", "").encode(),
         "a statement hash too short": replaced(b64(STATEMENT), b64(STATEMENT[:31])),
         "unpadded base64": replaced(b64(STATEMENT), b64(STATEMENT).rstrip("=")),
-        "chain lines unsorted": TEXT.replace(b64(FIRST), "@").replace(b64(SECOND), b64(FIRST)).replace("@", b64(SECOND)).encode(),
+        "chain lines unsorted": swapped(b64(FIRST), b64(SECOND)),
         "a subject twice": replaced(b64(SECOND), b64(FIRST)),
         "a first entry with a previous one": replaced("0 -", f"0 {b64(PREVIOUS)}"),
         "a later entry without a previous one": replaced(f"12 {b64(PREVIOUS)}", "12 -"),
