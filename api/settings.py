@@ -1,0 +1,183 @@
+"""What an operator can set: `SUYUAN_*` environment variables, then a TOML file, checked before anything starts.
+
+`SUYUAN_CONFIG` names the TOML file; without it `config.toml` in the data directory is read when it is there. Members
+of the file are the field names below; the environment wins. A name that no setting has is refused, so that a
+misspelt limit is not silently the default.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+
+PREFIX = "SUYUAN_"
+CONFIG_NAME = "config.toml"
+_HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[1-9][0-9]{0,4})?")
+_ORIGIN = re.compile(r"[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*")
+# Variables of this prefix that belong to tests or to the settings file itself.
+_NOT_SETTINGS = re.compile(r"SUYUAN_(TEST_.*|CONFIG|CRASH_POINT|SHARED_DATA)")
+_KILO, _MEGA = 1024, 1024 * 1024
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names the setting and what is wrong with it."""
+
+
+class Settings(BaseModel):
+    """Everything that may differ between two installations. Sizes are bytes, times seconds unless named otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_dir: Path = Path("suyuan-data")
+    """Directory of keys, attachments, policy and (embedded) database. Made by `suyuan init`."""
+    database_url: str = ""
+    """`sqlite:///<file>` or `postgresql+psycopg://...`; empty: `ledger.db` in the data directory."""
+    public_host: str = ""
+    """Identity host: what the URIs of lots begin with. Fixed when the data directory is made; empty: as fixed there."""
+    origin: str = ""
+    """Origin of the log, a schema-less URL such as `trace.example.cn/520300`. Fixed like `public_host`."""
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port to listen on; 0 takes a free one."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that answer requests."""
+
+    key_passphrase: SecretStr | None = None
+    """Passphrase of the keys at rest."""
+    key_passphrase_file: Path | None = None
+    """File (mode 0600) with the passphrase; without either, `keys/passphrase` in the data directory, made at init."""
+    registrar_key: Path | None = None
+    """PEM file of an existing registrar key for `init` to put into the policy; empty: `init` makes one."""
+    registrar_jwk: Path | None = None
+    """Public JWK of a registrar who keeps the key elsewhere, for `init` to put into the policy."""
+
+    max_statement_body: Annotated[int, Field(ge=61_000, le=_MEGA)] = 256 * _KILO
+    """Longest body with a single statement and its disclosures."""
+    max_record_body: Annotated[int, Field(ge=_KILO, le=_MEGA)] = 64 * _KILO
+    """Longest record."""
+    max_batch_body: Annotated[int, Field(ge=64 * _KILO, le=100 * _MEGA)] = 10 * _MEGA - 1
+    """Longest NDJSON body of statements: just under 10 MiB, so that 10 MiB is refused."""
+    max_batch_lines: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Most lines of an NDJSON body."""
+    max_attachment_body: Annotated[int, Field(ge=_KILO, le=20_000_000)] = 20_000_000
+    """Longest photo or document; formats section 7 allows no more than 20,000,000 bytes."""
+    max_image_pixels: Annotated[int, Field(ge=10_000, le=89_000_000)] = 60_000_000
+    """Most pixels of a photo."""
+    body_timeout: Annotated[float, Field(gt=0, le=600)] = 30.0
+    """How long a client may take to send a body."""
+
+    client_rate: Annotated[float, Field(gt=0)] = 100.0
+    """Requests a second that one address without credentials may go on making."""
+    client_burst: Annotated[int, Field(ge=1)] = 1000
+    """Requests that one address without credentials may make at once."""
+    credential_rate: Annotated[float, Field(gt=0)] = 500.0
+    """Requests a second that one API key may go on making."""
+    credential_burst: Annotated[int, Field(ge=1)] = 5000
+    """Requests that one API key may make at once."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses of proxies whose `X-Forwarded-For` is believed; none by default."""
+
+    batch_linger_ms: Annotated[int, Field(ge=0, le=1000)] = 3
+    """How long a submission may wait for others to share its transaction."""
+    max_clock_jump_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 86_400
+    """A clock further ahead of the last entry than this is not believed while entries keep coming."""
+    shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
+    """How long a stopping service waits for requests under way."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severity that is logged."""
+
+    @field_validator("public_host")
+    @classmethod
+    def _host_is_canonical(cls, host: str) -> str:
+        if host and (not _HOST.fullmatch(host) or host.endswith((":80", ":443"))):
+            raise ValueError("an identity host is a lower-case host name without scheme, path or default port")
+        return host
+
+    @field_validator("origin")
+    @classmethod
+    def _origin_is_a_schemaless_url(cls, origin: str) -> str:
+        if origin and (not _ORIGIN.fullmatch(origin) or len(origin) > 200):
+            raise ValueError("an origin is a URL without scheme, such as trace.example.cn/520300")
+        return origin
+
+    @field_validator("database_url")
+    @classmethod
+    def _database_is_known(cls, url: str) -> str:
+        if url and not url.startswith(("sqlite:///", "postgresql+psycopg://")):
+            raise ValueError("sqlite:///<file> or postgresql+psycopg://...")
+        return url
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _proxies_are_addresses(cls, proxies: Any) -> Any:
+        listed = [part.strip() for part in proxies.split(",") if part.strip()] if isinstance(proxies, str) else proxies
+        for proxy in listed:
+            ipaddress.ip_address(proxy)
+        return listed
+
+    @model_validator(mode="after")
+    def _makes_sense_together(self) -> Self:
+        if self.key_passphrase is not None and self.key_passphrase_file is not None:
+            raise ValueError("give key_passphrase or key_passphrase_file, not both")
+        if self.key_passphrase is not None and len(self.key_passphrase.get_secret_value()) < 12:
+            raise ValueError("key_passphrase has at least 12 characters")
+        if self.client_burst < self.client_rate or self.credential_burst < self.credential_rate:
+            raise ValueError("a burst is at least one second of its rate")
+        if self.registrar_key is not None and self.registrar_jwk is not None:
+            raise ValueError("give registrar_key or registrar_jwk, not both")
+        return self
+
+    @property
+    def effective_database_url(self) -> str:
+        """`database_url`, or the embedded database of the data directory."""
+        return self.database_url or f"sqlite:///{(self.data_dir / 'ledger.db').absolute()}"
+
+
+def load_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:
+    """The settings of this process: `overrides` (the command line's) before `environment` before the TOML file.
+
+    Raises SettingsError, which names the setting and never repeats a secret.
+    """
+    given = _from_environment(environment) | {name: value for name, value in overrides.items() if value is not None}
+    named = environment.get(PREFIX + "CONFIG")
+    data_dir = Path(given.get("data_dir", Settings.model_fields["data_dir"].default))
+    path = Path(named) if named else data_dir / CONFIG_NAME
+    values = read_config(path, must_exist=bool(named)) | given
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+        raise SettingsError(faults) from None
+
+
+def read_config(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
+    """The members of a settings file; empty when there is none. Raises SettingsError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        if must_exist:
+            raise SettingsError(f"{path}: there is no such settings file") from None
+        return {}
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from None
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(PREFIX) or _NOT_SETTINGS.fullmatch(variable):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name not in Settings.model_fields:
+            raise SettingsError(f"{variable}: there is no such setting")
+        if value:
+            values[name] = value
+    return values
