@@ -1,0 +1,167 @@
+"""The composition root: everything one process needs to answer requests, opened from settings and closed in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from ..ledger.batcher import Batcher
+from ..ledger.database import Database
+from ..ledger.errors import LogHalted, ProofError, Refusal
+from ..ledger.keys import load_private_key
+from ..ledger.log import Log, boot_time_ms
+from ..ledger.note import NoteSigner
+from ..ledger.policy import Policy
+from ..trace.capture import Capture, Prepared, Receipt
+from ..trace.history import History
+from ..trace.naming import Names
+from ..trace.tables import actor as actor_table
+from ..trace.template import Templates, load_templates
+from ..trace.viewer import Viewer
+from .attachments import Attachments
+from .data_directory import DataDirectory, Identity, ed25519_secret
+from .idempotency import IdempotentRequests
+from .rate_limit import RateLimit
+from .security import ApiKeys, Caller
+from .settings import Settings, SettingsError
+from .showcase import Showcase
+from .vault import Vault, VaultError, load_seal
+
+logger = logging.getLogger("suyuan.service")
+
+Clock = Callable[[], int]
+LARGE_BATCHES = 4
+"""NDJSON bodies and uploads that one process holds in memory at a time."""
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970-01-01 UTC by the system's clock."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Services:
+    """What routes work with. Open with `open_services`, close with `close`."""
+
+    settings: Settings
+    identity: Identity
+    clock: Clock
+    database: Database
+    log: Log
+    policy: Policy
+    policy_text: str
+    templates: Templates
+    names: Names
+    capture: Capture
+    batcher: Batcher[Prepared, Receipt]
+    history: History
+    showcase: Showcase
+    vault: Vault
+    attachments: Attachments
+    api_keys: ApiKeys
+    idempotent: IdempotentRequests
+    client_limit: RateLimit
+    credential_limit: RateLimit
+    large_bodies: asyncio.Semaphore
+    halted: LogHalted | None = None
+    """Why the log refused to sign when it was last asked; None while it signs."""
+
+    def check(self) -> None:
+        """Look whether the service can do its work: the database answers and the log may sign.
+
+        Raises LogHalted or DatabaseUnavailable; remembers a halt, so that readiness can tell it.
+        """
+        try:
+            self.log.check_state()
+        except LogHalted as halt:
+            if self.halted is None or self.halted.reason != halt.reason:
+                logger.error("log halted", extra={"reason": halt.reason, "evidence": halt.evidence})
+            self.halted = halt
+            raise
+        self.halted = None
+
+    def viewer(self, caller: Caller | None) -> Viewer:
+        """The caller as a reader, with the roles its actor has on the ledger."""
+        if caller is None:
+            return Viewer(None)
+        with self.database.read() as connection:
+            roles = connection.execute(
+                select(actor_table.c.roles).where(
+                    actor_table.c.log_id == self.log.log_id, actor_table.c.id == caller.actor
+                )
+            ).scalar_one_or_none()
+        return Viewer(caller.actor, tuple((roles or "").split()))
+
+    async def close(self) -> None:
+        """Let everything accepted be committed and answered, then let go of the database."""
+        await self.batcher.close()
+        self.database.close()
+
+
+def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
+    """Everything of a data directory that `init_data_directory` made. Raises SettingsError when it cannot be opened.
+
+    A log that refuses to sign does not keep the service from starting: what is on it can still be read and proven.
+    """
+    places = DataDirectory(settings.data_dir)
+    identity = places.identity(settings)
+    passphrase = places.key_passphrase(settings)
+    try:
+        signer = NoteSigner(identity.origin, ed25519_secret(load_private_key(places.log_key, passphrase)))
+        seal = load_seal(places.vault, passphrase)
+        policy_text = places.policy.read_text(encoding="utf-8")
+        policy = Policy.parse(policy_text)
+    except (OSError, Refusal, VaultError, ProofError) as error:
+        raise SettingsError(f"{settings.data_dir} cannot be opened: {error}") from error
+    if policy.log_key(identity.origin) != signer.verifier:
+        raise SettingsError(f"{places.policy} does not name this log's key")
+    database = Database(settings.effective_database_url)
+    database.create_all()
+    log = Log(
+        database,
+        signer,
+        clock,
+        monotonic=boot_time_ms if clock is wall_clock_ms else None,
+        max_clock_jump_ms=settings.max_clock_jump_seconds * 1000,
+    )
+    templates, names = load_templates(), Names(identity.public_host)
+    capture = Capture(
+        log=log, database=database, templates=templates, names=names, registrars=policy.registrars, clock=clock
+    )
+
+    def commit(batch: Sequence[Prepared]) -> Sequence[Receipt | Exception]:
+        return database.retrying(lambda: capture.commit(batch))
+
+    history = History(database, log, templates, names, lambda: policy)
+    services = Services(
+        settings=settings,
+        identity=identity,
+        clock=clock,
+        database=database,
+        log=log,
+        policy=policy,
+        policy_text=policy_text,
+        templates=templates,
+        names=names,
+        capture=capture,
+        batcher=Batcher(commit, linger_ms=settings.batch_linger_ms),
+        history=history,
+        showcase=Showcase(history),
+        vault=Vault(database, seal, origin=identity.origin, clock=clock),
+        attachments=Attachments(places.attachments, database, max_pixels=settings.max_image_pixels, clock=clock),
+        api_keys=ApiKeys(database, origin=identity.origin, registrars=policy.registrars, clock=clock),
+        idempotent=IdempotentRequests(database, seal, clock),
+        client_limit=RateLimit(settings.client_rate, settings.client_burst),
+        credential_limit=RateLimit(settings.credential_rate, settings.credential_burst),
+        large_bodies=asyncio.Semaphore(LARGE_BATCHES),
+    )
+    try:
+        services.check()
+    except LogHalted as halt:
+        logger.error("started without signing", extra={"reason": halt.reason})
+    return services
