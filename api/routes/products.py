@@ -1,0 +1,231 @@
+"""What a scanned code leads to: the page of a lot, its proof bundle, its symbol; each thing under one spelling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from ...ledger.errors import Refusal
+from ...ledger.subjects import subject_of
+from ...qr import digital_link, symbol
+from ...trace.viewer import Viewer
+from ..answers import media, problems
+from ..dependencies import ReaderDep, ServicesDep
+from ..json_answers import json_bytes
+from ..negotiation import language_of, preferred_type
+from ..pages.render import PageUrls, render_product
+from ..problems import HttpRefusal, not_found
+from ..services import Services
+
+router = APIRouter(tags=["产品 products"])
+
+PROOF_TYPE = "application/vnd.suyuan.proof+json"
+HTML, JSON = "text/html", "application/json"
+_SHORT = "public, max-age=30"
+_UNESCAPED = "-._~"
+_ANYBODY = Viewer(None)
+_PAGE = {
+    200: media("页面或证明 / the page, or its proof", {HTML: {"type": "string"}, PROOF_TYPE: {"type": "object"}}),
+    **problems(400, 404, 406, 429, 503),
+}
+_ABOUT = (
+    "`?lang=zh|en` or Accept-Language, `?large=1` for large letters. Another spelling of the name redirects (308). "
+    f"`Accept: {PROOF_TYPE}` gives the proof bundle."
+)
+
+
+def _unknown() -> HttpRefusal:
+    """The one answer for whatever is not there, so that nobody learns which serials or lots exist by asking."""
+    return not_found("没有查到这个产品或批次", "no such product or lot is known here")
+
+
+@router.get(
+    "/01/{name:path}",
+    summary="产品页：GTIN、批次、单件 / Product page: GTIN, lot, item",
+    description="`/01/{gtin}`, `/01/{gtin}/10/{lot}`, `/01/{gtin}/10/{lot}/21/{serial}`. " + _ABOUT,
+    response_class=Response,
+    responses=_PAGE,
+)
+def product_page(request: Request, services: ServicesDep, name: str) -> Response:
+    return _digital_link_page(request, services)
+
+
+@router.get(
+    "/00/{name:path}",
+    summary="物流单元页 / Page of a logistic unit",
+    description="`/00/{sscc}`. " + _ABOUT,
+    response_class=Response,
+    responses=_PAGE,
+)
+def logistic_unit_page(request: Request, services: ServicesDep, name: str) -> Response:
+    return _digital_link_page(request, services)
+
+
+@router.get(
+    "/lot/{name:path}",
+    summary="批次页 / Page of a lot without GTIN",
+    description="`/lot/{actor}/{lot}`. " + _ABOUT,
+    response_class=Response,
+    responses=_PAGE,
+)
+def lot_page(request: Request, services: ServicesDep, name: str) -> Response:
+    return _own_name_page(request, services)
+
+
+@router.get(
+    "/plot/{name:path}",
+    summary="地块页 / Page of a plot",
+    description="`/plot/{actor}/{id}`. " + _ABOUT,
+    response_class=Response,
+    responses=_PAGE,
+)
+def plot_page(request: Request, services: ServicesDep, name: str) -> Response:
+    return _own_name_page(request, services)
+
+
+@router.get(
+    "/proof",
+    summary="证明包 / Proof bundle",
+    description="Formats section 6: verify it offline with a policy file of your own.",
+    response_class=Response,
+    responses={
+        200: media("证明包 / the bundle", {PROOF_TYPE: {"type": "object"}}),
+        **problems(400, 401, 404, 422, 429, 503),
+    },
+)
+def proof(
+    request: Request,
+    services: ServicesDep,
+    reader: ReaderDep,
+    uri: Annotated[str, Query(description="批次或单件的 URI / URI of a lot or item", max_length=400)],
+) -> Response:
+    _refuse_items(urlsplit(uri).path)
+    return _proof(request, services, uri, reader)
+
+
+@router.get(
+    "/qr",
+    summary="产品二维码 / QR symbol of a product's lot",
+    description="SVG or PNG, error correction M, four modules quiet zone; only for lots on this ledger under a GTIN.",
+    response_class=Response,
+    responses={
+        200: media("图形 / the symbol", {"image/svg+xml": {"type": "string"}, "image/png": {"type": "string"}}),
+        **problems(400, 404, 422, 429, 503),
+    },
+)
+def qr_symbol(
+    services: ServicesDep,
+    uri: Annotated[str, Query(description="批次的 URI / URI of the lot", max_length=400)],
+    form: Annotated[Literal["svg", "png"], Query(alias="format")] = "svg",
+) -> Response:
+    _refuse_items(urlsplit(uri).path)
+    subject = services.names.subject(uri, "uri")
+    if not subject.startswith("01/") or services.history.lot(uri, _ANYBODY) is None:
+        raise _unknown()
+    drawn = symbol.encode(uri)
+    headers = {"Cache-Control": "public, max-age=86400"}
+    if form == "png":
+        return Response(drawn.png(), 200, headers, "image/png")
+    return Response(drawn.svg(), 200, headers, "image/svg+xml")
+
+
+def _digital_link_page(request: Request, services: Services) -> Response:
+    path = _raw_path(request)
+    link = digital_link.parse(services.names.absolute(path), lenient=True)
+    if link.stem or {ai for ai, _ in link.identifiers} - {"00", "01", "10", "21"}:
+        raise _unknown()
+    if link.path != path:
+        return _redirect(request, link.path, 308)
+    _refuse_items(link.path)
+    if link.gtin is not None and link.lot is None:
+        newest = next((uri for gtin, uri in services.history.products() if gtin == link.gtin), None)
+        if newest is None:
+            raise _unknown()
+        return _redirect(request, urlsplit(newest).path, 307)
+    return _show(request, services, path)
+
+
+def _own_name_page(request: Request, services: Services) -> Response:
+    path = _raw_path(request)
+    segments = path.removesuffix("/").split("/")
+    canonical = "/".join([*segments[:-1], quote(unquote(segments[-1]), safe=_UNESCAPED)])
+    try:
+        subject_of(services.names.absolute(canonical))
+    except Refusal:
+        raise _unknown() from None
+    return _show(request, services, path) if canonical == path else _redirect(request, canonical, 308)
+
+
+def _raw_path(request: Request) -> str:
+    """The path as it was sent: a lot number may contain an escaped slash."""
+    raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode("ascii")
+    return raw.partition(b"?")[0].decode("latin-1")
+
+
+def _refuse_items(path: str) -> None:
+    """Serials are known by the code sets committed on the ledger; this version takes none, so every item is unknown."""
+    if "/21/" in path:
+        raise _unknown()
+
+
+def _redirect(request: Request, path: str, status: int) -> Response:
+    query = request.url.query
+    location = path + (f"?{query}" if query else "")
+    return RedirectResponse(location, status, headers={"Cache-Control": _SHORT})
+
+
+def _show(request: Request, services: Services, path: str) -> Response:
+    uri = services.names.absolute(path)
+    wanted = preferred_type(request, (HTML, PROOF_TYPE, JSON))
+    if wanted is None:
+        raise HttpRefusal(
+            406,
+            "not-acceptable",
+            zh="没有所要求的格式",
+            en="there is no such representation",
+            field="Accept",
+            expected=f"{HTML}, {PROOF_TYPE}, {JSON}",
+        )
+    if wanted == PROOF_TYPE:
+        return _proof(request, services, uri, _ANYBODY)
+    vary = {"Vary": "Accept, Accept-Language"}
+    if wanted == JSON:
+        lot = services.history.lot(uri, _ANYBODY)
+        if lot is None:
+            raise _unknown()
+        return _tagged(request, json_bytes(lot), JSON, vary)
+    story = services.history.story(uri, _ANYBODY)
+    if story is None:
+        raise _unknown()
+    language = language_of(request)
+    urls = PageUrls(page=path, proof=f"/proof?uri={quote(uri, safe='')}")
+    page = render_product(story, lang=language, large=request.query_params.get("large") == "1", urls=urls)
+    return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", {**vary, "Content-Language": language})
+
+
+def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Response:
+    bundle = services.history.bundle(uri, reader)
+    if bundle is None:
+        raise _unknown()
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in uri.rpartition("/")[2])
+    headers = {
+        "Content-Disposition": f'attachment; filename="{name}.proof.json"',
+        "Access-Control-Allow-Origin": "*",
+        "Vary": "Accept, Accept-Language, Authorization",
+    }
+    return _tagged(request, json_bytes(bundle), PROOF_TYPE, headers, public=reader.actor is None)
+
+
+def _tagged(
+    request: Request, content: bytes, media_type: str, extra: Mapping[str, str], *, public: bool = True
+) -> Response:
+    tag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
+    headers = {"ETag": tag, "Cache-Control": _SHORT if public else "private, no-store", **extra}
+    if tag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(content, 200, headers, media_type)
