@@ -23,7 +23,7 @@ from ..ledger.log import Append, Draft, Log
 from ..ledger.reader import StoredDisclosure, StoredEntry
 from ..ledger.rows import Rows
 from ..ledger.statement import Statement, dump_json, open_disclosures, parse_statement, strict_json
-from ..ledger.subjects import subjects_of
+from ..ledger.subjects import correction_chain, subjects_of
 from . import tables
 from .custody import check_custody, effects
 from .naming import Names, crockford_id, uuid7
@@ -316,7 +316,6 @@ class _Judge:
                 "it is signed in the future: set the device's clock",
                 "at most 10 minutes ahead",
             )
-        corrected: Mapping[str, Any] | None = None
         match statement.claim:
             case "actor":
                 check_actor(prepared.body)
@@ -326,7 +325,8 @@ class _Judge:
             case "credential":
                 self._judge_credential(prepared)
             case "event":
-                corrected = self._judge_event(prepared, time_ms)
+                self._judge_event(prepared, time_ms)
+        corrected = correction_chain(statement.body, self._published) if statement.claim == "event" else None
         subjects = subjects_of(statement.typ, statement.body, corrected)
         return Draft(statement.typ, statement.hash, subjects)
 
@@ -336,8 +336,12 @@ class _Judge:
         self._known_actor(str(credential.get("actor")), "/credential/actor")
         check_credential(credential, issuer, roles, self._names, self.projection)
 
-    def _judge_event(self, prepared: Prepared, time_ms: int) -> Mapping[str, Any] | None:
-        """Judges an event; returns the published body of the event it corrects, if any."""
+    def _published(self, event_id: str) -> Mapping[str, Any] | None:
+        """The published body of an earlier event."""
+        row = self.projection.events.get(event_id)
+        return None if row is None else self._load(row["entry"]).published
+
+    def _judge_event(self, prepared: Prepared, time_ms: int) -> None:
         record, stage, actor = prepared.record, prepared.stage, prepared.statement.iss
         assert record is not None and stage is not None  # prepare made them
         roles = self._roles(actor)
@@ -357,13 +361,11 @@ class _Judge:
                 en="this eventID already stands for another statement", expected="a fresh eventID",
                 status_hint="conflict",
             )  # fmt: skip
-        earlier, published = None, None
+        earlier = None
         if "corrects" in record:
             corrected = self._corrected(record["corrects"], stage, actor)
             earlier = effects(decompose(corrected.body, stage, self._names), stage, actor, self._names)
-            published = corrected.published
         check_custody(record, stage, actor, roles, self._names, self.projection, earlier)
-        return published
 
     def _check_time(self, record: Record, actor: str, time_ms: int) -> None:
         time = parse_time(record["time"])

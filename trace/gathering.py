@@ -13,6 +13,7 @@ from ..ledger.entry import Entry
 from ..ledger.log import Log
 from ..ledger.reader import StoredEntry
 from ..ledger.statement import Statement, open_disclosures, parse_statement
+from ..ledger.story import ancestors
 from ..ledger.tables import key as key_table
 from . import tables
 from .genealogy import Flow, Walk, find_node, node_rows, walk
@@ -110,9 +111,17 @@ class Gatherer:
         return gathered
 
     def _read_chains(self, gathered: Gathered, ids: Mapping[str, int]) -> None:
-        """Reads the chains of all lots and plots, then of everybody who signed anything in what was read."""
+        """Reads the chains whose completeness a verifier asks for (`ledger.story`), and those of all who signed.
+
+        Every chain read may name further lots, plots, logistic units and signers, so it goes on until none is new. An
+        event that only takes inputs (one of several of a long process) stands on no chain of what was made: the walk
+        knows it.
+        """
+        subject: str = gathered.node["subject"]
+        flows = (*gathered.walk.inputs.values(), *gathered.walk.outputs.values())
+        unread = {flow.entry for group in flows for flow in group}
         chains: set[str] = set()
-        wanted = {*ids, *(f"product/{row['gtin']}" for row in gathered.nodes.values() if row["gtin"])}
+        wanted = {subject, *(f"product/{row['gtin']}" for row in gathered.nodes.values() if row["gtin"])}
         statements: dict[int, Seen] = {}
         while wanted - chains:
             indices = {
@@ -120,13 +129,17 @@ class Gatherer:
                 for chain in self._log.chains(wanted - chains, self._connection).values()
                 for index in chain
                 if index not in statements
-            }
+            } | unread
+            unread = set()
             chains |= wanted
             for stored in self._log.statements(indices, self._connection).values():
                 if stored.statement is not None:
                     seen = self._see(stored, ids)
                     statements[seen.index] = seen
                     wanted.add(f"actor/{seen.statement.iss}")
+            wanted |= ancestors(
+                subject, (seen.statement.body for _, seen in sorted(statements.items()) if seen.claim == "event")
+            )
         gathered.statements = dict(sorted(statements.items()))
 
     def _see(self, stored: StoredEntry, ids: Mapping[str, int]) -> Seen:
