@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 import sample_story as check
-from sample_story import Story, day, dry_matter_kg, total
+from sample_story import Row, Story, day, dry_matter_kg, total
 
 SACKS = "ZYCT20251030B"
 FLAKES_LOT = "/01/09520001000027/10/ZYCT20251118F"
@@ -19,6 +19,11 @@ PICKS = {date(2025, 8, 20): 38_400, date(2025, 9, 5): 52_200, date(2025, 9, 22):
 @pytest.fixture(scope="module")
 def story() -> Story:
     return Story("chili")
+
+
+def _report(story: Story, number: str) -> Row:
+    (report,) = [record for record in story.of("common.tested") if record["kde"]["report_no"] == number]
+    return report
 
 
 def test_every_record_is_valid_under_its_template(story: Story) -> None:
@@ -78,6 +83,7 @@ def test_seed_was_sown_in_february_and_planted_at_the_end_of_april(story: Story)
     assert min(map(day, planted)) == date(2025, 4, 24) and max(map(day, planted)) == date(2025, 4, 28)
     assert sum(record["kde"]["plants"] for record in planted) == 126 * 3300
     areas = {row["plot"]: row["details"]["area_mu"] for row in story.credentials_of("plot")}
+    assert {record["kde"]["sown_on"] for record in planted} == {"2025-02-20"}
     for record in planted:
         (plot,) = record["plots"]
         assert record["kde"]["plants"] == areas[plot] * 3300
@@ -157,7 +163,7 @@ def test_1196_sacks_12_kg_of_samples_and_a_remainder_make_29925_kg(story: Story)
 
 
 def test_the_dried_chili_s_report_holds_every_item(story: Story) -> None:
-    report = story.of("common.tested")[0]
+    report = _report(story, "R25-1028")
     kde = report["kde"]
     assert report["by"] == LABORATORY and kde["issued_on"] == "2025-10-28" and day(report) == date(2025, 10, 28)
     assert kde["declared_standard"].startswith("NY/T 3610") and "GB 2763-2021" in kde["standard"]
@@ -195,6 +201,10 @@ def test_the_trader_s_own_branch_is_a_new_lot_with_all_parents(story: Story) -> 
     assert {row["lot"] for row in traded["inputs"]} == {SACKS, "WL20251111"}
     share = next(row["quantity"] for row in traded["inputs"] if row["lot"] == SACKS) / total(traded["inputs"])
     assert share * 100 == traded["kde"]["claimed_share_percent"]
+    report = _report(story, "R25-1114")
+    assert [row["lot"] for row in report["lots"]] == [traded["outputs"][0]["lot"]]
+    (certificate,) = [r for r in story.of("common.conformity_certificate") if r["by"] == traded["by"]]
+    assert certificate["kde"]["reissued"] is True
 
 
 def test_9900_kg_of_sacks_become_46500_bags_of_flakes(story: Story) -> None:
@@ -212,7 +222,7 @@ def test_9900_kg_of_sacks_become_46500_bags_of_flakes(story: Story) -> None:
 
 
 def test_the_flakes_have_a_passing_report_of_their_own_before_they_leave(story: Story) -> None:
-    report = story.of("common.tested")[1]
+    report = _report(story, "R25-1120")
     kde = report["kde"]
     assert kde["issued_on"] == "2025-11-20" and kde["conclusion"] == "合格"
     assert FLAKES_LOT in {row["lot"] for row in report["lots"]}
