@@ -201,7 +201,7 @@ def test_the_trader_s_own_branch_is_a_new_lot_with_all_parents(story: Story) -> 
     assert {row["lot"] for row in traded["inputs"]} == {SACKS, "WL20251111"}
     share = next(row["quantity"] for row in traded["inputs"] if row["lot"] == SACKS) / total(traded["inputs"])
     assert share * 100 == traded["kde"]["claimed_share_percent"]
-    report = _report(story, "R25-1114")
+    report = _report(story, "R25-1113")
     assert [row["lot"] for row in report["lots"]] == [traded["outputs"][0]["lot"]]
     (certificate,) = [r for r in story.of("common.conformity_certificate") if r["by"] == traded["by"]]
     assert certificate["kde"]["reissued"] is True
