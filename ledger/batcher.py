@@ -102,12 +102,8 @@ class Batcher(Generic[Item, Result]):
         return results
 
     async def drain(self) -> None:
-        """Wait until everything that was taken so far is answered."""
-        with self._changed:
-            futures = [waiting.future for waiting in self._waiting]
-        if futures:
-            await asyncio.wait(futures)
-        while self._running:  # the batch being written is not in the queue any more
+        """Wait until nothing is waiting or being written; everything taken before is answered then."""
+        while self.waiting:
             await asyncio.sleep(0.001)
 
     async def close(self) -> None:

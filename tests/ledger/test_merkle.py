@@ -56,7 +56,7 @@ def below(n: int) -> int:
 
 def node_of(data: list[bytes]) -> merkle.Node:
     def node(level: int, i: int) -> bytes:
-        assert 0 <= i and (i + 1) << level <= len(data), "asked for a subtree that is not perfect"
+        assert i >= 0 and (i + 1) << level <= len(data), "asked for a subtree that is not perfect"
         return mth(data[i << level : (i + 1) << level])
 
     return node
