@@ -91,6 +91,7 @@ def test_five_days_of_plucking_give_280_kg(story: Story) -> None:
     assert (sum(quantities) / Decimal("38.6")).quantize(Decimal("0.01")) == Decimal("7.25")
     assert {record["outputs"][0]["moisture_percent"] for record in picks} == {Decimal("77.5")}
     assert {plot for record in picks for plot in record["plots"]} == {"P1", "P2", "P3"}
+    assert {len(record["plots"]) for record in picks} == {1}, "one plot a lot, so that shares of plots are exact"
     assert {record["kde"]["pick_standard"] for record in picks} == {"独芽"}
     assert {record["kde"]["season_tag"] for record in picks} == {"明前"}  # Qingming 2026 is on 5 April
 
