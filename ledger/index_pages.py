@@ -1,0 +1,165 @@
+"""The lot index kept in pages: one page for each 8 bits of key, so that a million lots cost a few pages an update.
+
+The map of `lot_index` (formats section 5), laid out for storage. A page stands for the subtree under a prefix of whole
+bytes and holds what lies at its 256 places eight bits further down: nothing, the head of a single key, or the hash of
+a subtree of two or more keys, whose page is stored under the longer prefix. Only the root page may hold fewer than two
+keys. Pure: pages come from and go to the caller.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from .errors import ProofError
+from .lot_index import EMPTY, KEY_SIZE, Head, IndexProof, node_hash
+
+_LEVELS = 8
+_HEAD, _SUBTREE = 1, 2
+
+Slot: TypeAlias = "Head | bytes"
+Page: TypeAlias = dict[int, Slot]
+ReadPages: TypeAlias = Callable[[Sequence[bytes]], Mapping[bytes, bytes]]
+"""Stored pages by prefix; a prefix without a page is left out of the answer."""
+
+
+def encode_page(page: Page) -> bytes:
+    """The bytes of a page: place, kind and content of each place that is taken, by place."""
+    parts: list[bytes] = []
+    for place in sorted(page):
+        slot = page[place]
+        if isinstance(slot, Head):
+            parts.append(bytes((place, _HEAD)) + slot.subject + slot.seq.to_bytes(8, "big") + slot.leaf)
+        else:
+            parts.append(bytes((place, _SUBTREE)) + slot)
+    return b"".join(parts)
+
+
+def decode_page(data: bytes) -> Page:
+    """Reads what `encode_page` wrote. Raises ProofError when it is something else."""
+    page: Page = {}
+    at, last = 0, -1
+    while at < len(data):
+        place, kind = data[at], data[at + 1] if at + 1 < len(data) else 0
+        length = {_HEAD: 72, _SUBTREE: 32}.get(kind, 0)
+        content = data[at + 2 : at + 2 + length]
+        if not length or len(content) != length or place <= last:
+            raise ProofError("an index page is malformed", where="lot index")
+        if kind == _HEAD:
+            page[place] = Head(content[:32], int.from_bytes(content[32:40], "big"), content[40:])
+        else:
+            page[place] = content
+        at, last = at + 2 + length, place
+    return page
+
+
+def page_hash(page: Page) -> bytes:
+    """The hash of the subtree that a page stands for."""
+    level = _level_of(page)
+    for _ in range(_LEVELS):
+        level = _above(level)
+    return level[0][0] if level else EMPTY
+
+
+_Level: TypeAlias = dict[int, tuple[bytes, Head | None]]
+"""Nodes of one level of a page by place: hash, and the head when the subtree holds a single key."""
+
+
+def _level_of(page: Page) -> _Level:
+    return {place: (slot.hash, slot) if isinstance(slot, Head) else (slot, None) for place, slot in page.items()}
+
+
+def _above(level: _Level) -> _Level:
+    above: _Level = {}
+    for place, (own, single) in level.items():
+        parent = place >> 1
+        if parent in above:
+            continue
+        sibling = level.get(place ^ 1)
+        if sibling is None and single is not None:
+            above[parent] = (own, single)
+        else:
+            other = EMPTY if sibling is None else sibling[0]
+            above[parent] = (node_hash(other, own) if place & 1 else node_hash(own, other), None)
+    return above
+
+
+class IndexPages:
+    """The map over stored pages: proofs, and updates that say which pages change."""
+
+    def __init__(self, read: ReadPages) -> None:
+        self._read = read
+        self._pages: dict[bytes, Page] = {}
+        self._changed: set[bytes] = set()
+
+    @property
+    def root(self) -> bytes:
+        """The root of the map as updated."""
+        self._load([b""])
+        return page_hash(self._pages[b""])
+
+    def changed(self) -> dict[bytes, bytes]:
+        """The pages that updates made or changed, by prefix, as bytes to store."""
+        return {prefix: encode_page(self._pages[prefix]) for prefix in sorted(self._changed)}
+
+    def update(self, heads: Iterable[Head]) -> bytes:
+        """Puts the newest entries of subjects in, in place of older ones; returns the new root."""
+        waiting: dict[bytes, list[Head]] = {b"": list(heads)}
+        touched: list[bytes] = []
+        while waiting:
+            self._load(list(waiting))
+            deeper: dict[bytes, list[Head]] = defaultdict(list)
+            for prefix, some in waiting.items():
+                touched.append(prefix)
+                for head in some:
+                    self._put(prefix, head, deeper)
+            waiting = deeper
+        for prefix in sorted(set(touched), key=len, reverse=True):
+            self._changed.add(prefix)
+            if prefix:
+                self._pages[prefix[:-1]][prefix[-1]] = page_hash(self._pages[prefix])
+        return self.root
+
+    def _put(self, prefix: bytes, head: Head, deeper: dict[bytes, list[Head]]) -> None:
+        page, place = self._pages[prefix], head.subject[len(prefix)]
+        slot = page.get(place)
+        longer = prefix + bytes((place,))
+        if slot is None or (isinstance(slot, Head) and slot.subject == head.subject):
+            page[place] = head
+            return
+        if isinstance(slot, Head):  # two keys share this place: both move into a page of their own
+            self._pages[longer] = {}
+            deeper[longer].append(slot)
+            page[place] = EMPTY  # replaced by the page's hash once both are in
+        deeper[longer].append(head)
+
+    def prove(self, subject: bytes) -> IndexProof:
+        """What stands at the place of `subject`, with its path from leaf to root."""
+        prefixes = [b""]
+        while True:
+            self._load([prefixes[-1]])
+            slot = self._pages[prefixes[-1]].get(subject[len(prefixes) - 1])
+            if not isinstance(slot, bytes) or len(prefixes) == KEY_SIZE:
+                break
+            prefixes.append(subject[: len(prefixes)])
+        path: list[bytes] = []
+        lowest = self._pages[prefixes[-1]].get(subject[len(prefixes) - 1])
+        found = lowest if isinstance(lowest, Head) else None
+        for prefix in reversed(prefixes):
+            level, place = _level_of(self._pages[prefix]), subject[len(prefix)]
+            for _ in range(_LEVELS):
+                above = _above(level)
+                parent = above.get(place >> 1)
+                if parent is not None and parent[1] is not None:
+                    found = parent[1]  # a single key so far: it stands higher up
+                elif parent is not None:
+                    path.append(level[place ^ 1][0] if place ^ 1 in level else EMPTY)
+                level, place = above, place >> 1
+        return IndexProof(found, tuple(path))
+
+    def _load(self, prefixes: Sequence[bytes]) -> None:
+        missing = [prefix for prefix in prefixes if prefix not in self._pages]
+        if missing:
+            stored = self._read(missing)
+            self._pages.update({prefix: decode_page(stored.get(prefix, b"")) for prefix in missing})
