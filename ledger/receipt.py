@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .checkpoint import Checkpoint
 from .encoding import base64_bytes, base64_text, decimal_number
 from .errors import ProofError
 from .merkle import HASH_SIZE
@@ -52,7 +53,9 @@ def parse_receipt(text: str | bytes) -> Receipt:
         path = tuple(base64_bytes(line, HASH_SIZE) for line in lines[2:])
     except ValueError as error:
         raise ProofError(str(error), where="receipt") from error
-    return Receipt(entry, index, path, parse_note(note))
+    checkpoint = parse_note(note)
+    Checkpoint.parse(checkpoint.text)
+    return Receipt(entry, index, path, checkpoint)
 
 
 def _field(line: str, label: str) -> str:

@@ -43,6 +43,7 @@ _URI = re.compile(
     rf"https://(?P<host>{_HOST_LABEL}(?:\.{_HOST_LABEL})*)(?::(?P<port>[1-9][0-9]{{0,4}}))?/(?P<path>[A-Za-z0-9\-._~%/]+)",
     re.ASCII,
 )
+_SEGMENTS = {"01": 4, "lot": 3, "plot": 3, "00": 2}
 _UNRESERVED = "-._~"
 _MAX_URI = 400
 
@@ -61,7 +62,7 @@ def subject_of(uri: str) -> str:
             _refuse("uri-unknown", uri, "序列号含有不允许的字符", "a serial uses GS1 character set 82")
         segments = segments[:4]
     subject = "/".join([*segments[:-1], _decoded(segments[-1], uri)])
-    if segments[0] not in ("01", "lot", "plot", "00") or "%" in "".join(segments[:-1]):
+    if len(segments) != _SEGMENTS.get(segments[0]) or "%" in "".join(segments[:-1]):
         _refuse("uri-unknown", uri, "不是批次、地块或物流单元", "names no lot, plot or logistic unit")
     return check_subject(subject)
 
