@@ -1,0 +1,172 @@
+"""The pages people see: product, landing, message and API reference, as complete HTML without script."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2.ext import Extension
+
+from ...trace.story import Story, Text
+from . import flow, formatting, plot_map, reference, summary, timeline
+from .assets import static_url
+from .texts import LANGUAGES, Lang, Texts, texts
+
+
+@dataclass(frozen=True)
+class PageUrls:
+    """Where the page itself stands and what it leads to: paths on the serving host, without `lang` and `large`."""
+
+    page: str
+    proof: str | None = None
+    """The proof bundle as a download."""
+    policy: str | None = "/log/policy"
+    home: str = "/"
+    docs: str = "/docs"
+
+
+@dataclass(frozen=True)
+class HomeProduct:
+    """A product on the landing page."""
+
+    url: str
+    family: str
+    name: Text
+    brand: Text | None
+    origin: Text | None
+    lot: str
+    line: Text | None = None
+    """One more line, such as the description."""
+
+
+def render_product(story: Story, *, lang: Lang, large: bool, urls: PageUrls) -> str:
+    """The story of a lot (or plot, or logistic unit) as one HTML page in `lang`; `large` is the page for older readers.
+
+    Everything in `story` is escaped; addresses that are not paths on this host or https are shown without a link.
+    """
+    t = texts(lang)
+    reports = sorted(story.reports, key=lambda report: (report.lot != story.uri, -report.place.index))
+    return _render(
+        "product.html",
+        t,
+        large=large,
+        urls=urls,
+        story=story,
+        family=summary.family(story),
+        title=t.pick(summary.title(story)),
+        points=summary.points(story, t),
+        badge=summary.badge(story, t),
+        chapters=timeline.chapters(story, t),
+        reports=reports,
+        plot_map=plot_map.draw(story.plots),
+        map_box=(plot_map.WIDTH, plot_map.HEIGHT),
+        flow_rows=flow.rows(story.ancestry, story.proven_ancestry_ends, t),
+        flow_box=(flow.WIDTH, flow.DEPTH),
+        ended=_ended(story),
+        bundle_name=_bundle_name(story),
+        sign=summary.sign,
+        verdict=partial(summary.verdict, t=t),
+    )
+
+
+def _ended(story: Story) -> list[str]:
+    """Names of the lots where proven ancestry ends."""
+    names = {node.uri: node.name for node in story.ancestry.nodes}
+    return [names.get(uri, uri.rpartition("/")[2]) for uri in story.proven_ancestry_ends]
+
+
+def _bundle_name(story: Story) -> str:
+    """A file name for the proof bundle that needs no quoting in a shell."""
+    return (re.sub(r"[^A-Za-z0-9._-]+", "-", story.name).strip("-.")[:60] or "story") + ".proof.json"
+
+
+def render_message(lang: Lang, large: bool, status: int, title: str, text: str, *, urls: PageUrls | None = None) -> str:
+    """A page that says one thing: not found, gone, an error. `title` and `text` are already in `lang`."""
+    return _render(
+        "message.html", texts(lang), large=large, urls=urls or PageUrls("/"), family="other", title=title,
+        status=status, text=text,
+    )  # fmt: skip
+
+
+def render_home(
+    lang: Lang, products: Sequence[HomeProduct], *, large: bool = False, urls: PageUrls | None = None
+) -> str:
+    """The landing page: what this is, and the products whose stories can be read."""
+    t = texts(lang)
+    return _render(
+        "home.html", t, large=large, urls=urls or PageUrls("/"), family="other", title=t("site.name"), products=products
+    )
+
+
+def render_docs(openapi: Mapping[str, Any], lang: Lang, *, large: bool = False, urls: PageUrls | None = None) -> str:
+    """The API reference as a page, from the service's OpenAPI 3 document, whose descriptions stay in their language."""
+    t = texts(lang)
+    info = openapi.get("info", {})
+    return _render(
+        "docs.html", t, large=large, urls=urls or PageUrls("/docs"), family="other", title=t("docs.title"),
+        name=str(info.get("title", "")), version=str(info.get("version", "")), about=str(info.get("description", "")),
+        sections=reference.sections(openapi), schemas=reference.schemas(openapi),
+    )  # fmt: skip
+
+
+def _render(template: str, t: Texts, *, large: bool, urls: PageUrls, **values: object) -> str:
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            t=t,
+            lang=t.lang,
+            large=large,
+            urls=urls,
+            address=partial(_address, lang=t.lang, large=large),
+            pick=t.pick,
+            day=partial(formatting.day, t=t),
+            days=partial(formatting.days, t=t),
+            moment=partial(formatting.moment, t=t),
+            quantity=partial(formatting.quantity, t=t),
+            **values,
+        )
+    )
+
+
+def _address(path: str, *, lang: Lang, large: bool, **changed: Any) -> str:
+    """`path` in the reader's language and size of letters, or with one of them changed."""
+    wanted = {"lang": lang, "large": large, **changed}
+    query = []
+    if wanted["lang"] != LANGUAGES[0] or "lang" in changed:
+        query.append(f"lang={wanted['lang']}")
+    if wanted["large"]:
+        query.append("large=1")
+    return path + ("?" + "&".join(query) if query else "")
+
+
+class _Lean(Extension):
+    """Line breaks and indentation in a template are for its readers only and do not reach the page."""
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        return re.sub(r"\s*\n\s*", "", source)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        extensions=[_Lean],
+    )
+    environment.globals["static_url"] = static_url
+    environment.filters.update(
+        link=formatting.link,
+        path_of=formatting.path_of,
+        percent=formatting.percent,
+        number=formatting.number,
+        iso_day=formatting.iso_day,
+    )
+    return environment

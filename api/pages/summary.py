@@ -1,0 +1,106 @@
+"""What a shopper wants to know in five seconds: where from, when, tested how, how old, and whether the record holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ...trace.story import LaboratoryReport, LaboratoryResult, Story, Text
+from . import formatting
+from .texts import Texts
+
+Sign = Literal["", "good", "bad", "open"]
+
+# Families with a look of their own; anything else is drawn in ink.
+FAMILIES = ("tea", "chili", "baijiu")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One line at the top of the page. `sign` puts a mark and a word before the value."""
+
+    label: str
+    value: str
+    note: str = ""
+    sign: Sign = ""
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Badge:
+    """The state of the proof in one line and a half."""
+
+    sign: Sign
+    line: str
+    note: str
+
+
+def family(story: Story) -> str:
+    """`tea`, `chili`, `baijiu`, or `other` for everything without a product."""
+    return story.product.family if story.product and story.product.family in FAMILIES else "other"
+
+
+def title(story: Story) -> Text:
+    """The product's name, else the lot's own."""
+    return story.product.name if story.product else Text(story.name, story.name)
+
+
+def points(story: Story, t: Texts) -> tuple[Point, ...]:
+    """The lines at the top, most asked for first."""
+    found: list[Point] = []
+    kind = family(story)
+    if story.origin:
+        found.append(Point(t("top.origin"), t.pick(story.origin), anchor="plots" if story.plots else ""))
+    if story.harvested:
+        found.append(Point(t(f"top.harvested.{kind}"), formatting.days(*story.harvested, t)))
+    if story.kind == "lot":
+        found.append(_tested(story, t))
+    if story.minimum_age:
+        least, mean = (formatting.number(age) for age in story.minimum_age)
+        found.append(Point(t("top.age"), t("top.age_least", years=least), t("top.age_mean", years=mean)))
+    if story.made_on:
+        amount = formatting.quantity(story.made, t) if story.made else ""
+        found.append(Point(t(f"top.made.{kind}"), formatting.day(story.made_on, t), amount))
+    found.append(Point(t("top.maker"), t.pick(story.maker.name)))
+    for each in story.highlights:
+        if not each.hidden and each.value is not None:
+            found.append(Point(t.pick(each.label), formatting.flat(formatting.fact(each, t))))
+    return tuple(found)
+
+
+def _tested(story: Story, t: Texts) -> Point:
+    """The newest report on this very lot, else the newest on a lot it was made from, which is then said."""
+    if not story.reports:
+        return Point(t("top.tested"), t("top.untested"), sign="open")
+    own = [report for report in story.reports if report.lot == story.uri]
+    report = max(own or story.reports, key=lambda each: each.place.logged_at)
+    note = [t.pick(report.laboratory.name)]
+    if report.issued_on:
+        note.append(formatting.day(report.issued_on, t))
+    if not own:
+        note.append(t("top.tested_parent"))
+    return Point(t("top.tested"), verdict(report.passed, t), " · ".join(note), sign(report), "lab")
+
+
+def sign(report: LaboratoryReport | LaboratoryResult) -> Sign:
+    """The mark of a judgement, of a report or of one of its items."""
+    return "open" if report.passed is None else "good" if report.passed else "bad"
+
+
+def verdict(passed: bool | None, t: Texts) -> str:
+    """A judgement in words."""
+    return t("lab.unjudged") if passed is None else t("lab.passed" if passed else "lab.failed")
+
+
+def badge(story: Story, t: Texts) -> Badge:
+    """Recorded since when, by how many, and whether this service found it unaltered. Never that it is true."""
+    proof = story.proof
+    if proof is None:
+        return Badge("open", t("badge.none"), "")
+    if not proof.verified:
+        return Badge("bad", t("badge.failed"), t("badge.failed_note"))
+    counts = f"{t('badge.records', n=proof.statements)} · {t('badge.signers', n=proof.signers)}"
+    if not story.steps:
+        return Badge("good", t("badge.unaltered"), counts)
+    since = min(step.ledger.logged_at for step in story.steps).astimezone(formatting.CHINA).date()
+    return Badge("good", t("badge.since", day=formatting.day(since, t)), counts)

@@ -1,0 +1,274 @@
+"""The story as chapters: what happened day after day is gathered, what is the same each time is said once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from ...trace.story import Attachment, Fact, LotMention, Quantity, Step, Story
+from . import formatting
+from .texts import Texts
+
+PHASES = ("origin", "making", "testing", "packing", "moving", "selling")
+PARTS = ("plot", "input", "output", "lot", "parent", "unit")
+MOST_NAMES = 8
+"""A step that names more lots gives their number; the ancestry names each."""
+LATE = timedelta(hours=72)
+"""Recorded later than this, a step says so with a mark (waiting offline is allowed up to here, formats §7)."""
+
+Value = str | tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class File:
+    """A photo or document beside a step."""
+
+    url: str | None
+    short_hash: str
+    hash: str
+    size: str
+    kind: str
+    image: bool
+    alt: str
+
+
+@dataclass(frozen=True)
+class Occurrence:
+    """One step of several of a kind: when, and what is not the same in all of them."""
+
+    index: int
+    when: str
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the timeline: a step, or several of the same kind by the same recorder."""
+
+    indexes: tuple[int, ...]
+    label: str
+    about: str
+    count: int
+    when: str
+    iso: str
+    clock: str
+    """Time of day, for a single step."""
+    recorder: str
+    on_behalf_of: str
+    at: str
+    """The place, when it is not that of the entry before."""
+    amount: str
+    """投入 280 kg → 产出 257.6 kg"""
+    losses: str
+    recorded: str
+    """How long after the fact it was recorded, or that it was recorded later from earlier records."""
+    mark: str
+    """"" | backfilled | late: how `recorded` is set off."""
+    highlights: tuple[tuple[str, Value], ...]
+    facts: tuple[tuple[str, Value], ...]
+    each: tuple[Occurrence, ...]
+    """The steps one by one, where there are several."""
+    hidden: int
+    photos: tuple[File, ...]
+    documents: tuple[File, ...]
+    corrects: int | None
+    """Ledger index of the step that this one corrects; -1 when it is not part of the story."""
+    corrected_by: int | None
+    reported: bool
+    """A laboratory's report shown in full elsewhere on the page."""
+    custody: str
+    """device | service | mixed: how the keys that signed are kept."""
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One phase of the story."""
+
+    phase: str
+    span: str
+    entries: tuple[Entry, ...]
+
+
+def chapters(story: Story, t: Texts) -> tuple[Chapter, ...]:
+    """The steps by phase, and within a phase by first occurrence; steps of one kind by one recorder in one entry."""
+    places = {step.event_id: step.ledger.index for step in story.steps}
+    reported = {report.place.index for report in story.reports}
+    made: list[Chapter] = []
+    for phase in PHASES:
+        steps = [step for step in story.steps if step.phase == phase]
+        if not steps:
+            continue
+        groups: dict[tuple[object, ...], list[Step]] = {}
+        for step in steps:
+            groups.setdefault(_kind(step, reported), []).append(step)
+        entries = [_entry(group, places, reported, t) for group in groups.values()]
+        days = [step.time.date() for step in steps]
+        made.append(Chapter(phase, formatting.days(min(days), max(days), t), tuple(_said_once(entries))))
+    return tuple(made)
+
+
+def _said_once(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries without a place or an explanation that was given just before in the same chapter."""
+    explained: set[str] = set()
+    place = ""
+    shown: list[Entry] = []
+    for entry in entries:
+        shown.append(
+            replace(
+                entry, at="" if entry.at == place else entry.at, about="" if entry.about in explained else entry.about
+            )
+        )
+        explained.add(entry.about)
+        place = entry.at
+    return shown
+
+
+def _kind(step: Step, reported: set[int]) -> tuple[object, ...]:
+    """What steps must share to be told in one entry. Corrections and laboratory reports stand alone."""
+    alone = step.corrects or step.corrected_by or step.ledger.index in reported
+    return (step.event_id,) if alone else (step.stage, step.recorded_by.id, step.on_behalf_of, step.backfilled)
+
+
+def _entry(steps: Sequence[Step], places: Mapping[str, int], reported: set[int], t: Texts) -> Entry:
+    first = steps[0]
+    days = [step.time.date() for step in steps]
+    is_report = any(step.ledger.index in reported for step in steps)
+    values = [_values(step, t, skip_lists=is_report, inputs=len(steps) == 1) for step in steps]
+    ordered = list(dict.fromkeys(key for each in values for key in each))
+    common = {key: values[0][key] for key in ordered if all(each.get(key) == values[0].get(key) for each in values)}
+    varying = [key for key in ordered if key not in common]
+    strong = {t.pick(each.label) for each in _facts(first) if each.highlight}
+    lag = max(step.lag for step in steps)
+    places_named = {t.pick(step.at) for step in steps if step.at}
+    files = [(each, step) for step in steps for each in step.attachments]
+    custody = {step.ledger.key_custody for step in steps}
+    return Entry(
+        indexes=tuple(step.ledger.index for step in steps),
+        label=t.pick(first.label),
+        about=t.pick(first.about),
+        count=len(steps),
+        when=formatting.days(min(days), max(days), t),
+        iso=formatting.iso_day(first.time if len(steps) == 1 else min(days)),
+        clock=formatting.clock(first.time) if len(steps) == 1 else "",
+        recorder=t.pick(first.recorded_by.name),
+        on_behalf_of=first.on_behalf_of or "",
+        at=t("list.separator").join(sorted(places_named)) if len(places_named) < 3 else "",
+        amount=_amount(steps, t),
+        losses=_losses(steps, t),
+        recorded=_recorded(steps, lag, t),
+        mark="backfilled" if first.backfilled else "late" if lag > LATE else "",
+        highlights=tuple((key, common[key]) for key in common if key in strong),
+        facts=tuple((key, common[key]) for key in common if key not in strong),
+        each=_each(steps, values, varying, t) if len(steps) > 1 else (),
+        hidden=sum(step.hidden_facts for step in steps),
+        photos=tuple(_file(each, step, t) for each, step in files if each.media_type.startswith("image/")),
+        documents=tuple(_file(each, step, t) for each, step in files if not each.media_type.startswith("image/")),
+        corrects=places.get(first.corrects, -1) if first.corrects else None,
+        corrected_by=places.get(first.corrected_by, -1) if first.corrected_by else None,
+        reported=is_report,
+        custody=custody.pop() if len(custody) == 1 else "mixed",
+    )
+
+
+def _facts(step: Step) -> list[Fact]:
+    """The step's facts, then what was measured on its lots. Hidden ones are only counted."""
+    measured = [each for lot in step.lots for each in lot.measures]
+    return [each for each in (*step.facts, *measured) if not each.hidden]
+
+
+def _values(step: Step, t: Texts, *, skip_lists: bool, inputs: bool) -> dict[str, Value]:
+    """Label -> words, for everything the step says beyond its amounts.
+
+    `skip_lists`: a report's results stand elsewhere on the page. `inputs`: name the lots used (for a group, the
+    ancestry does).
+    """
+    values: dict[str, Value] = {}
+    for part in PARTS:
+        named = list(dict.fromkeys(lot.name for lot in step.lots if lot.part == part))
+        if named and (inputs or part != "input"):
+            many = len(named) > MOST_NAMES
+            values[t(f"part.{part}")] = t("part.count", n=len(named)) if many else t("list.separator").join(named)
+    for each in step.facts:
+        if not each.hidden and each.value is not None and not (skip_lists and isinstance(each.value, tuple)):
+            values[t.pick(each.label)] = formatting.fact(each, t)
+    values.update(_measures(step.lots, t))
+    return values
+
+
+def _measures(lots: Sequence[LotMention], t: Texts) -> dict[str, Value]:
+    """Measures by label; with the lot's name where lots of one step differ."""
+    found: dict[str, dict[str, str]] = {}
+    for lot in lots:
+        for each in lot.measures:
+            if not each.hidden and each.value is not None:
+                found.setdefault(t.pick(each.label), {})[lot.name] = formatting.flat(formatting.fact(each, t))
+    return {
+        label: next(iter(by_lot.values()))
+        if len(set(by_lot.values())) == 1
+        else tuple(f"{name} {value}" for name, value in by_lot.items())
+        for label, by_lot in found.items()
+    }
+
+
+def _quantities(steps: Sequence[Step], part: str) -> list[Quantity | None]:
+    return [lot.quantity for step in steps for lot in step.lots if lot.part == part]
+
+
+def _amount(steps: Sequence[Step], t: Texts) -> str:
+    """投入 280 kg → 产出 257.6 kg; for lots seen or moved their amount alone."""
+    sides = [
+        t(f"amount.{part}", amount=amount)
+        for part in ("input", "output")
+        if (amount := formatting.total(_quantities(steps, part), t))
+    ]
+    if not sides and (amount := formatting.total(_quantities(steps, "lot"), t)):
+        return amount
+    return " → ".join(sides)
+
+
+def _losses(steps: Sequence[Step], t: Texts) -> str:
+    by_reason: dict[str, list[Quantity]] = {}
+    for step in steps:
+        for loss in step.losses:
+            by_reason.setdefault(t.pick(loss.reason), []).append(loss.quantity)
+    return t("list.separator").join(f"{reason} {formatting.total(amounts, t)}" for reason, amounts in by_reason.items())
+
+
+def _recorded(steps: Sequence[Step], lag: timedelta, t: Texts) -> str:
+    if steps[0].backfilled:
+        return t("lag.backfilled")
+    delay = formatting.delay(lag, t)
+    if len(steps) > 1:
+        delay = t("lag.all" if lag <= timedelta(hours=1) else "lag.latest", delay=delay)
+    return t("lag.recorded", delay=delay)
+
+
+def _each(
+    steps: Sequence[Step], values: Sequence[Mapping[str, Value]], varying: Sequence[str], t: Texts
+) -> tuple[Occurrence, ...]:
+    """The steps of a group one by one: when, where if that differs, how much, and whatever is not the same in all."""
+    years = len({step.time.year for step in steps}) > 1
+    places = {t.pick(step.at) for step in steps}
+    told: list[Occurrence] = []
+    for step, each in zip(steps, values, strict=True):
+        words = [t.pick(step.at) if len(places) > 2 else "", _amount([step], t), _losses([step], t)]
+        words += [f"{label} {formatting.flat(each[label])}" for label in varying if label in each]
+        when = f"{formatting.day(step.time.date(), t, year=years)} {formatting.clock(step.time)}"
+        told.append(Occurrence(step.ledger.index, when, tuple(word for word in words if word)))
+    return tuple(told)
+
+
+def _file(attachment: Attachment, step: Step, t: Texts) -> File:
+    image = attachment.media_type.startswith("image/")
+    kind = attachment.media_type.rpartition("/")[2].upper()
+    label = t.pick(step.label)
+    return File(
+        url=formatting.link(attachment.path),
+        short_hash=formatting.short_hash(attachment.hash),
+        hash=attachment.hash,
+        size=formatting.size(attachment.bytes, t),
+        kind="JPEG" if kind == "JPG" else kind,
+        image=image,
+        alt=t("photo.alt", step=label, day=formatting.day(step.time.date(), t)),
+    )
