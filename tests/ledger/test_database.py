@@ -6,10 +6,11 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import Table, insert, select, text
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlmodel import Field
 
@@ -110,23 +111,30 @@ def test_rows_that_cannot_be_are_refused_by_the_tables_too(
         connection.execute(insert(tables.metadata.tables[table]).values(values))
 
 
-def test_another_room_declares_strict_tables_in_the_same_registry(database_url: str, opener: Opener) -> None:
+@pytest.fixture(scope="module")
+def visit() -> Iterator[Table]:
+    """A table as another room declares it; in the registry only while this module's tests run."""
+
     class Visit(tables.StrictTable, table=True):
         __tablename__ = "visit_for_test"
         id: int = tables.key_column()
         place: str = Field(sa_type=tables.Text)
 
-    visit = tables.table_of(Visit)
-    try:
-        database = opener.database(database_url)
-        with pytest.raises((IntegrityError, StatementError)), database.write() as connection:
-            connection.execute(text("INSERT INTO visit_for_test (id, place) VALUES ('here', 'x')"))
-        with database.write() as connection:
-            connection.execute(insert(visit).values(id=2**62, place="上海"))
-        with database.read() as connection:
-            assert connection.execute(select(visit)).all() == [(2**62, "上海")]
-    finally:
-        tables.metadata.remove(visit)
+    table = tables.table_of(Visit)
+    yield table
+    tables.metadata.remove(table)
+
+
+def test_another_room_declares_strict_tables_in_the_same_registry(
+    visit: Table, database_url: str, opener: Opener
+) -> None:
+    database = opener.database(database_url)
+    with pytest.raises((IntegrityError, StatementError)), database.write() as connection:
+        connection.execute(text("INSERT INTO visit_for_test (id, place) VALUES ('here', 'x')"))
+    with database.write() as connection:
+        connection.execute(insert(visit).values(id=2**62, place="上海"))
+    with database.read() as connection:
+        assert connection.execute(select(visit)).all() == [(2**62, "上海")]
 
 
 def test_bulk_rows_go_in_and_change_as_given(database: Database) -> None:
