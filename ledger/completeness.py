@@ -162,7 +162,7 @@ class Chains:
         """A record of goods that belongs to no proven story could be one half of a story."""
         shared = {shared_process(one.statement.body) for one in self._logged if self._is_covered(one)} - {None}
         for one in self._logged:
-            about_goods = all(subject.startswith(GOODS) for subject in one.subjects)
+            about_goods = bool(one.subjects) and all(subject.startswith(GOODS) for subject in one.subjects)
             if about_goods and not self._is_covered(one) and shared_process(one.statement.body) not in shared:
                 self._findings.fail(
                     "stray",
