@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 
 from .errors import ProofError, Refusal
 from .report import Finding
@@ -43,13 +42,28 @@ class Findings:
         found = error.where if error.where in ("inclusion", "entry") else rule
         self.fail(found, where, f"{_ZH[found]}({error.message})", error.message, index)
 
-    @contextmanager
-    def noting(self, rule: str, where: str, index: int | None = None) -> Iterator[None]:
-        """Turn what does not hold in the block into a failure, and go on after it."""
-        try:
-            yield
-        except (ProofError, Refusal) as error:
-            self.fail_with(error, rule, where, index)
+    def noting(self, rule: str, where: str, index: int | None = None) -> Noting:
+        """A block of which whatever does not hold becomes a failure; the run goes on after it."""
+        return Noting(self, rule, where, index)
+
+
+@dataclass(frozen=True)
+class Noting:
+    """The block of `Findings.noting`: swallows ProofError and Refusal once they are noted, and nothing else."""
+
+    findings: Findings
+    rule: str
+    where: str
+    index: int | None
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, (ProofError, Refusal)):
+            self.findings.fail_with(error, self.rule, self.where, self.index)
+            return True
+        return False
 
 
 def does_not_hold(rule: str, zh: str, en: str) -> Refusal:

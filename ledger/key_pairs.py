@@ -171,9 +171,7 @@ class PrivateKey:
         return self.secret.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption()
-            if passphrase is None
-            else serialization.BestAvailableEncryption(passphrase),
+            serialization.NoEncryption() if passphrase is None else serialization.BestAvailableEncryption(passphrase),
         )
 
     @classmethod

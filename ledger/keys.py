@@ -235,7 +235,7 @@ class _KeyBody:
     endorsement: tuple[str, bytes] | None
 
 
-def _key_body(body: Mapping[str, Any]) -> _KeyBody:
+def _key_body(body: Any) -> _KeyBody:
     if not isinstance(body, Mapping) or set(body) - {"endorsed_by"} != _MEMBERS:
         members = ", ".join(sorted(_MEMBERS))
         raise _refusal("key-body", "", "成员不符", f"the members are {members} and, for some, endorsed_by")
