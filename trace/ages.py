@@ -12,7 +12,7 @@ from typing import Any
 
 from .gathering import Gathered, Seen
 from .naming import Names
-from .record import parse_time
+from .schema import parse_time
 
 BLENDING = "baijiu.blended"
 _DAYS_A_YEAR = Decimal("365.25")

@@ -15,6 +15,8 @@ CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PROCESS_NAMESPACE = uuid.UUID("5d9f5d3e-6a57-5c3b-9d5e-0e6f1f2d7a10")
 # Characters that formats section 7 leaves unescaped in a path segment: unreserved ones of RFC 3986.
 _UNESCAPED = "-._~"
+_SLASHES = {"01": 3, "lot": 2, "plot": 2, "00": 1}
+"""How many slashes of a subject string separate its parts; character set 82 has the slash too."""
 _USCC = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC_WEIGHTS = (1, 3, 9, 27, 19, 26, 16, 17, 20, 29, 25, 13, 8, 24, 10, 30, 28)
 
@@ -106,5 +108,6 @@ class Names:
             raise
 
     def uri(self, subject: str) -> str:
-        """The URI of a subject string (`01/...`, `lot/...`, `plot/...`, `00/...`)."""
-        return f"{self.base}/" + "/".join(quote(part, safe=_UNESCAPED) for part in subject.split("/"))
+        """The URI of a subject string (`01/...`, `lot/...`, `plot/...`, `00/...`); its last part may hold slashes."""
+        parts = subject.split("/", _SLASHES[subject.partition("/")[0]])
+        return f"{self.base}/" + "/".join(quote(part, safe=_UNESCAPED) for part in parts)

@@ -13,6 +13,7 @@ import jsonschema_rs
 from ..ledger.errors import Refusal
 from .naming import Names, is_actor_id
 from .projection import credential_subject
+from .schema import strict_validator
 from .template import ROLES
 
 ISSUER_ROLES: Mapping[str, frozenset[str] | None] = {
@@ -31,7 +32,7 @@ _TEXT = {"type": "string", "minLength": 1, "maxLength": 300}
 _LABEL = {
     "type": "object", "required": ["zh", "en"], "additionalProperties": False, "properties": {"zh": _TEXT, "en": _TEXT},
 }  # fmt: skip
-_DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$"}
+_DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$", "format": "date"}
 _POINT = {
     "type": "array", "minItems": 2, "maxItems": 2,
     "prefixItems": [
@@ -79,7 +80,7 @@ class KnownParties(Protocol):
 @cache
 def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
     if name == "actor":
-        return jsonschema_rs.Draft202012Validator(
+        return strict_validator(
             {
                 "type": "object",
                 "required": ["id", "name", "roles"],
@@ -100,7 +101,7 @@ def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
                 },
             }
         )  # fmt: skip
-    return jsonschema_rs.Draft202012Validator(
+    return strict_validator(
         {
             "type": "object",
             "required": ["id", "type", "actor", "valid_from", "status", "details"],

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import jsonschema_rs
 
 from ..ledger.errors import Refusal
 from .naming import Names, is_actor_id
+from .schema import fault, strict_validator
 from .template import VISIBILITY_RANK, LotSide, Stage, Visibility
 
 CONTEXT: tuple[Any, ...] = (
@@ -69,7 +69,8 @@ def normalise(raw: Mapping[str, Any], stage: Stage, actor: str, names: Names, re
 
     Raises Refusal for a label that names no lot, a new lot whose label is taken, or a unit nobody knows.
     """
-    record: Record = {key: value for key, value in raw.items() if key not in ("lot", "quantity", "uom", "visibility")}
+    shorthand = ("lot", "quantity", "uom") if "lot" in raw else ()
+    record: Record = {key: value for key, value in raw.items() if key != "visibility" and key not in shorthand}
     _spread_shorthand(record, raw, stage)
     record.setdefault("event_id", refer.event_id())
     record.setdefault("kde", {})
@@ -95,7 +96,7 @@ def normalise(raw: Mapping[str, Any], stage: Stage, actor: str, names: Names, re
     if isinstance(record.get("losses"), list):
         record["losses"] = [_standard_units(loss, f"/losses/{i}", entered) for i, loss in enumerate(record["losses"])]
     if labels:
-        record["labels"] = labels
+        record["labels"] = [*(record["labels"] if isinstance(record.get("labels"), list) else ()), *labels]
     if entered:
         record["entered"] = entered
     return record
@@ -134,7 +135,7 @@ def _normalised_row(
         uri = names.absolute(reference)
     else:
         known = refer.lot(reference)
-        if makes and known is not None:
+        if makes and (known is not None or any(label["label"] == reference for label in labels)):
             raise Refusal(
                 "lot-label-taken",
                 field=f"{where}/lot",
@@ -183,10 +184,17 @@ def _unit_uri(unit: Any, names: Names) -> Any:
 
 def validate(record: Record, stage: Stage, names: Names) -> list[Refusal]:
     """Everything that is wrong with a normalised record, each fault naming field and rule; empty when it is right."""
-    faults = [_explained(error, record) for error in _validator(stage).iter_errors(record)]
+    faults = [fault(error, record) for error in _validator(stage).iter_errors(record)]
     if faults:
         return faults
     return list(_beyond_schema(record, stage, names))
+
+
+def refuse_faults(faults: Sequence[Refusal]) -> None:
+    """Raises the first of the faults, if there is any; `others` of it lists the rest."""
+    if faults:
+        faults[0].others = list(faults[1:])
+        raise faults[0]
 
 
 _VALIDATORS: dict[int, tuple[Stage, jsonschema_rs.Draft202012Validator]] = {}
@@ -195,93 +203,11 @@ _VALIDATORS: dict[int, tuple[Stage, jsonschema_rs.Draft202012Validator]] = {}
 def _validator(stage: Stage) -> jsonschema_rs.Draft202012Validator:
     cached = _VALIDATORS.get(id(stage))
     if cached is None or cached[0] is not stage:
-        cached = _VALIDATORS[id(stage)] = (stage, jsonschema_rs.Draft202012Validator(stage.record_schema))
+        cached = _VALIDATORS[id(stage)] = (stage, strict_validator(stage.record_schema))
     return cached[1]
 
 
-_BOUNDS: Mapping[str, tuple[str, str]] = {
-    "Maximum": ("不大于", "at most"),
-    "Minimum": ("不小于", "at least"),
-    "ExclusiveMinimum": ("大于", "more than"),
-    "ExclusiveMaximum": ("小于", "less than"),
-}
-
-
-def _explained(error: jsonschema_rs.ValidationError, record: Record) -> Refusal:
-    """A schema error in words: which field, which rule, what was expected."""
-    field = "/" + "/".join(str(part) for part in error.instance_path) if error.instance_path else ""
-    kind: Any = error.kind
-    name = type(kind).__name__
-    match name:
-        case "Required":
-            missing = str(kind.property).strip('"')
-            return _malformed(
-                "mandatory-element", f"{field}/{missing}", f"缺少必填项 {missing}", f"{missing} is mandatory", missing
-            )
-        case "AdditionalProperties":
-            extra = ", ".join(str(item) for item in kind.unexpected)
-            return _malformed(
-                "unknown-element", field, f"模板里没有这些字段：{extra}", f"the template has no field {extra}"
-            )
-        case "Maximum" | "Minimum" | "ExclusiveMinimum" | "ExclusiveMaximum":
-            words = _BOUNDS[name]
-            return _malformed(
-                "value-range",
-                field,
-                f"{field} 的值 {_value_at(record, error.instance_path)} 超出范围，应{words[0]} {kind.limit}",
-                f"{field} is {_value_at(record, error.instance_path)}, expected {words[1]} {kind.limit}",
-                f"{words[1]} {kind.limit}",
-            )
-        case "Enum":
-            options = ", ".join(str(option) for option in _options(kind.options))
-            rule = "unit-unknown" if field.endswith("/uom") else "value-enum"
-            return _malformed(
-                rule, field, f"{field} 的值不在可选范围内：{options}", f"{field} is not one of {options}", options
-            )
-        case "Type":
-            types = ", ".join(str(item) for item in _options(kind.types))
-            return _malformed(
-                "value-type", field, f"{field} 的类型应为 {types}", f"{field} must be of type {types}", types
-            )
-        case "Pattern" | "Format" | "Constant":
-            return _malformed(
-                "value-format", field, f"{field} 的格式不对", f"{field} has the wrong form", error.message
-            )
-        case "MaxLength" | "MinLength" | "MaxItems" | "MinItems" | "UniqueItems":
-            return _malformed(
-                "value-length",
-                field,
-                f"{field} 的长度或数目不对",
-                f"{field} has the wrong length or count",
-                error.message,
-            )
-        case _:
-            return _malformed(
-                "value-form", field, f"{field} 不符合模板", f"{field} does not fit the template", error.message
-            )
-
-
-def _options(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _value_at(record: Any, path: Sequence[str | int]) -> Any:
-    for part in path:
-        record = record[part]
-    return record
-
-
-def parse_time(text: str) -> datetime | None:
-    """An aware time from RFC 3339 text, or None when there is no such moment."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
-
-
 def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refusal]:
-    if parse_time(record["time"]) is None:
-        yield _malformed("value-format", "/time", "没有这个时间", "there is no such time", "RFC 3339 with offset")
     seen: dict[str, str] = {}
     for side in SIDES:
         rule: LotSide = getattr(stage, side)
@@ -451,12 +377,17 @@ _TIGHTENABLE = re.compile(
 )
 
 
-def tighten(private: Private, wanted: Mapping[str, Any]) -> Private:
-    """`private` with the classes that a request asks for, pointer by pointer. Raises Refusal when one would loosen."""
+def tighten(private: Private, wanted: Any) -> Private:
+    """`private` with the classes that a request asks for, by pointer or `kde/<name>`.
+
+    Raises Refusal `visibility` when one would loosen, or is none.
+    """
+    if not isinstance(wanted, Mapping):
+        raise _malformed("visibility", "/visibility", "可见范围应为对象", "visibility is an object of field: class")
     tightened = dict(private)
     for name, visibility in wanted.items():
         pointer = name if name.startswith("/") else "/suyuan:" + name
-        if visibility not in VISIBILITY_RANK or not _TIGHTENABLE.fullmatch(pointer):
+        if not isinstance(visibility, str) or visibility not in VISIBILITY_RANK or not _TIGHTENABLE.fullmatch(pointer):
             raise _malformed(
                 "visibility",
                 f"/visibility/{name}",
@@ -470,7 +401,7 @@ def tighten(private: Private, wanted: Mapping[str, Any]) -> Private:
                 private.get(pointer, "public"),
             )  # fmt: skip
         if visibility != "public":
-            tightened[pointer] = visibility
+            tightened[pointer] = cast("Visibility", visibility)
     return tightened
 
 
@@ -485,7 +416,12 @@ def decompose(event: Mapping[str, Any], stage: Stage, names: Names) -> Record:
         record["place"] = names.tail(location["id"], "place")
     kde = event.get("suyuan:kde")
     kde = dict(kde) if isinstance(kde, dict) else {}
-    measured = {row["lot"]: row for row in kde.pop("lots", None) or () if isinstance(row, dict) and "lot" in row}
+    rows = kde.pop("lots", None)
+    measured = {
+        row["lot"]: row
+        for row in (rows if isinstance(rows, list) else ())
+        if isinstance(row, dict) and isinstance(row.get("lot"), str)
+    }
     for name in ("losses", "entered"):
         if (value := kde.pop(name, None)) is not None:
             record[name] = value
@@ -545,8 +481,7 @@ def read_event(event: Mapping[str, Any], stage: Stage, actor: str, names: Names)
     stage would have made.
     """
     record = decompose(event, stage, names)
-    if faults := validate(record, stage, names):
-        raise faults[0]
+    refuse_faults(validate(record, stage, names))
     expected = compose(record, stage, actor, names).event
     if expected != event:
         member = next(

@@ -13,7 +13,8 @@ from .divisions import division
 from .gathering import Gathered, Seen
 from .genealogy import amounts, shares_up
 from .naming import Names
-from .record import Record, decompose, parse_time, plain, quantity_list
+from .record import Record, decompose, plain, quantity_list
+from .schema import parse_time
 from .story import (
     Ancestry,
     AncestryEdge,

@@ -40,7 +40,8 @@ EVENT_TYPES: Mapping[str, tuple[str, str | None]] = {
 RESERVED_KDE = frozenset({"lots", "losses", "entered"})
 
 _NAME = r"^[a-z][a-z0-9_]{0,47}$"
-_TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,3})?[+-]\d{2}:\d{2}$"
+# The offset as EPCIS 2.0 has it in eventTimeZoneOffset.
+_TIME = r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,3})?[+-]((0\d|1[0-3]):[0-5]\d|14:00)$"
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _PLACE = r"^\d{6}(\d{3})?$"
 _TEXT = r"^[^\u0000-\u0008\u000b-\u001f\u007f]*$"
@@ -239,6 +240,9 @@ class Stage(_Part):
             raise ValueError("a movement to somebody names its receiver")
         if self.kind == "receive" and self.sender is None:
             raise ValueError("a receipt names its sender")
+        moved = (self.inputs, self.outputs, *([self.lots] if self.kind not in ("observe", "pack") else ()))
+        if any(side.maximum and side.quantity != "mandatory" for side in moved):
+            raise ValueError("what changes a stock states how much")
         return self
 
     @property
@@ -260,7 +264,7 @@ class Stage(_Part):
         properties: dict[str, Any] = {
             "stage": {"const": self.id},
             "event_id": {"type": "string", "minLength": 8, "maxLength": 200, "pattern": _URI},
-            "time": {"type": "string", "pattern": _TIME},
+            "time": {"type": "string", "pattern": _TIME, "format": "date-time"},
             "place": {"type": "string", "pattern": _PLACE},
             "kde": _object(self.kde),
             "labels": {
