@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select, tuple_
+
+from .bulk import insert_rows, update_rows
 
 _CHUNK = 200
 
 Row = dict[str, Any]
+Key = tuple[Any, ...]
 
 
 class Rows:
@@ -23,9 +26,10 @@ class Rows:
         self._table = table
         self._key = key
         self._fixed = fixed
-        self._rows: dict[tuple[Any, ...], Row | None] = {}
-        self._new: dict[tuple[Any, ...], None] = {}
-        self._changed: dict[tuple[Any, ...], None] = {}
+        self._rows: dict[Key, Row | None] = {}
+        self._new: dict[Key, None] = {}
+        self._changed: dict[Key, None] = {}
+        self._next_id: int | None = None
 
     def get(self, *key: Any) -> Row | None:
         """The row under `key`, or None."""
@@ -33,7 +37,7 @@ class Rows:
             self.prefetch([key])
         return self._rows[key]
 
-    def prefetch(self, keys: Iterable[tuple[Any, ...]]) -> None:
+    def prefetch(self, keys: Iterable[Key]) -> None:
         """Reads many rows in few statements."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._rows]
         columns = [self._table.c[name] for name in self._key]
@@ -50,6 +54,10 @@ class Rows:
             for row in self._connection.execute(query).mappings():
                 self._rows[tuple(row[name] for name in self._key)] = dict(row)
 
+    def known_absent(self, *key: Any) -> None:
+        """Notes that there is no row under `key` unless it was put here, so nobody needs to look."""
+        self._rows.setdefault(key)
+
     def put(self, row: Mapping[str, Any]) -> Row:
         """Adds a row, or replaces the one under the same key."""
         stored = {**self._fixed, **row}
@@ -61,32 +69,32 @@ class Rows:
         self._rows[key] = stored
         return stored
 
+    def add(self, row: Mapping[str, Any]) -> Row:
+        """`put` for a row that cannot be in the table yet: nothing is read."""
+        self.known_absent(*(row[name] for name in self._key))
+        return self.put(row)
+
     def next_id(self) -> int:
-        """One more than the highest `id` in the table and in memory."""
-        highest = self._connection.execute(select(func.max(self._table.c.id))).scalar_one_or_none() or 0
-        return int(max([highest, *(row["id"] for row in self._rows.values() if row is not None)])) + 1
+        """A fresh `id`: one more than the highest in the table and than any given out before."""
+        if self._next_id is None:
+            highest = self._connection.execute(select(func.max(self._table.c.id))).scalar_one_or_none()
+            self._next_id = (highest or 0) + 1
+        fresh = self._next_id
+        self._next_id += 1
+        return fresh
 
     def flush(self) -> None:
         """Writes what was put since the last flush."""
-        if self._new:
-            self._connection.execute(insert(self._table), self._values(self._new))
-        if self._changed:
-            primary = [column.name for column in self._table.primary_key]
-            values = [c.name for c in self._table.columns if c.name not in primary]
-            statement = (
-                update(self._table)
-                .where(*(self._table.c[name] == bindparam("key_" + name) for name in primary))
-                .values({name: bindparam("new_" + name) for name in values})
-            )
-            self._connection.execute(
-                statement,
-                [
-                    {"key_" + n: row[n] for n in primary} | {"new_" + n: row[n] for n in values}
-                    for row in self._values(self._changed)
-                ],
+        columns = [column.name for column in self._table.columns]
+        primary = [column.name for column in self._table.primary_key]
+        others = [name for name in columns if name not in primary]
+        insert_rows(self._connection, self._table, columns, self._values(self._new, columns))
+        if others:
+            update_rows(
+                self._connection, self._table, primary, others, self._values(self._changed, [*primary, *others])
             )
         self._new.clear()
         self._changed.clear()
 
-    def _values(self, keys: Iterable[tuple[Any, ...]]) -> list[Row]:
-        return [row for key in keys if (row := self._rows[key]) is not None]
+    def _values(self, keys: Iterable[Key], columns: list[str]) -> list[tuple[Any, ...]]:
+        return [tuple(row[name] for name in columns) for key in keys if (row := self._rows[key]) is not None]

@@ -111,7 +111,8 @@ def check_custody(
     """The event's effects (those of the event it corrects taken back), once everything about custody is in order.
 
     Raises Refusal: `plot-not-held`, `lot-exists`, `lot-of-other-maker`, `product-not-held`, `lot-not-held`,
-    `lot-unknown`, `unit-of-lot`, `stock-exceeded`, `receipt-exceeds-shipment`.
+    `lot-unknown`, `unit-of-lot`, `correction-lots`, `stock-exceeded`, `shipment-below-receipt`,
+    `receipt-exceeds-shipment`, `quantity-precision`.
     """
     for number, uri in enumerate(record.get("plots", ())):
         if known.plot_holder(names.subject(uri, f"/plots/{number}")) != actor:
@@ -132,7 +133,7 @@ def check_custody(
         )
     for subject, (uom, where) in result.touched.items():
         unit = known.lot_unit(subject)
-        if uom is not None and unit is not None and subject not in result.made and uom != unit:
+        if uom is not None and unit is not None and (subject not in result.made or subject in remade) and uom != unit:
             raise _refuse(
                 "unit-of-lot", f"{where}/uom", f"此批次以 {unit} 计量", f"this lot is measured in {unit}", unit
             )
@@ -157,6 +158,16 @@ def check_custody(
                 f"此批次您还剩 {_amount(stock)}，本记录要用 {_amount(-change)}",
                 f"you have {_amount(stock)} of this lot left, this record takes {_amount(-change)}",
                 f"at most {_amount(stock)}",
+            )  # fmt: skip
+    for (subject, sender, receiver), change in result.shipped.items():
+        shipped, received = known.lot_transfer(subject, sender, receiver)
+        if change < 0 and shipped + change < received:
+            where = result.touched.get(subject, (None, ""))[1]
+            raise _refuse(
+                "shipment-below-receipt", f"{where}/quantity",
+                f"对方已经收到 {_amount(received)}，发货量不能更正为更少",
+                f"{_amount(received)} of it has arrived already, the shipment cannot have been smaller",
+                f"at least {_amount(received)}",
             )  # fmt: skip
     for (subject, sender, receiver), change in result.received.items():
         shipped, received = known.lot_transfer(subject, sender, receiver)

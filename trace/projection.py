@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
 
+from ..ledger.errors import Refusal
+from ..ledger.reader import StoredEntry
 from ..ledger.rows import Row, Rows
-from ..ledger.statement import dump_json
+from ..ledger.statement import dump_json, open_disclosures, parse_statement
 from . import tables
 from .custody import Effects, effects, micro
 from .naming import Names
-from .record import Record, decompose, parse_time, quantity_list
+from .record import SIDES, Record, decompose, quantity_list
+from .schema import parse_time
 from .template import Stage, Templates
 
 PERSON = {"zh": "农户（姓名不公开）", "en": "Grower (name not published)"}
@@ -37,6 +40,63 @@ class Logged:
     published: Mapping[str, Any]
     """The body as everybody sees it."""
 
+    @classmethod
+    def of(cls, stored: StoredEntry) -> Logged:
+        """A stored statement with its body opened by the disclosures that are still kept."""
+        assert stored.statement is not None  # only lot-index entries have none, and nobody asks for those
+        statement = parse_statement(stored.statement)
+        opened = open_disclosures(statement, [item.text for item in stored.disclosures], complete=False)
+        hidden = {item.pointer: item.visibility for item in stored.disclosures}
+        return cls(stored.index, statement.typ, statement.iss, statement.iat, opened.body, hidden, statement.body)
+
+
+@dataclass(frozen=True)
+class Coming:
+    """What a statement of a batch is going to touch, as far as it can be told before it is judged."""
+
+    issuer: str
+    claim: str
+    body: Mapping[str, Any]
+    record: Record | None
+
+    def actors(self) -> Iterator[str]:
+        """The actors it names."""
+        yield self.issuer
+        named = self.record if self.record is not None else self.body
+        for name in ("id", "actor", "sender", "receiver"):
+            if isinstance(named.get(name), str):
+                yield named[name]
+
+    def credentials(self) -> Iterator[tuple[str, str]]:
+        """The credential it is about to put."""
+        if self.claim == "credential" and isinstance(self.body.get("id"), str):
+            yield self.issuer, self.body["id"]
+
+    def subjects(self, names: Names) -> Iterator[str]:
+        """The nodes it names."""
+        if self.record is None:
+            yield from (about for about in self.registrations(names) if about.startswith("plot/"))
+            return
+        yield from lot_subjects(self.record, names)
+        parent = [self.record["parent"]] if "parent" in self.record else []
+        for uri in [*self.record.get("plots", ()), *self.record.get("logistic_units", ()), *parent]:
+            yield names.subject(uri, "")
+
+    def registrations(self, names: Names) -> Iterator[str]:
+        """The plots and products whose holder will be asked for."""
+        if self.record is not None:
+            yield from (names.subject(uri, "/plots") for uri in self.record.get("plots", ()))
+            for subject in lot_subjects(self.record, names):
+                if subject.startswith("01/"):
+                    yield f"product/{subject[3:17]}"
+        elif self.claim == "credential":
+            try:
+                about = credential_subject(self.body, names)
+            except Refusal:
+                return  # it will be refused for that
+            if about is not None:
+                yield about
+
 
 class Projection:
     """The projection tables within one transaction. Also answers what custody checks ask (`custody.Known`).
@@ -53,6 +113,7 @@ class Projection:
         load: Callable[[int], Logged],
     ) -> None:
         self._connection = connection
+        self._log_id = log_id
         self._templates = templates
         self._names = names
         self._load = load
@@ -69,7 +130,9 @@ class Projection:
         self.labels = Rows(connection, tables.lot_label, ("actor", "label"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
         self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
-        self._next_id: dict[int, int] = {}
+        self._fresh: set[int] = set()
+        """Nodes made in this transaction: nobody can hold any of them yet."""
+        self._backfills: dict[str, list[tuple[str, str]]] = {}
 
     # ------------------------------------------------------------ what custody checks ask
 
@@ -86,14 +149,24 @@ class Projection:
     def lot_stock(self, subject: str, actor: str) -> int | None:
         """Millionths that the actor holds; None when it never held the lot."""
         node = self.nodes.get(subject)
-        row = None if node is None else self.holdings.get(node["id"], actor)
+        row = None if node is None else self._holding(node["id"], actor)
         return None if row is None else int(row["amount_micro"])
 
     def lot_transfer(self, subject: str, sender: str, receiver: str) -> tuple[int, int]:
         """Millionths shipped and received so far between two actors."""
         node = self.nodes.get(subject)
-        row = None if node is None else self.transfers.get(node["id"], sender, receiver)
+        row = None if node is None else self._transfer(node["id"], sender, receiver)
         return (0, 0) if row is None else (row["shipped_micro"], row["received_micro"])
+
+    def _holding(self, node: int, actor: str) -> Row | None:
+        if node in self._fresh:
+            self.holdings.known_absent(node, actor)
+        return self.holdings.get(node, actor)
+
+    def _transfer(self, node: int, sender: str, receiver: str) -> Row | None:
+        if node in self._fresh:
+            self.transfers.known_absent(node, sender, receiver)
+        return self.transfers.get(node, sender, receiver)
 
     def plot_holder(self, subject: str) -> str | None:
         """Whose the plot is."""
@@ -109,28 +182,43 @@ class Projection:
 
     def backfill_periods(self, actor: str) -> list[tuple[str, str]]:
         """The periods (first and last day, ISO dates) that an authority allows the actor to record later."""
-        self.credentials.flush()
-        table = tables.credential
-        rows = self._connection.execute(
-            select(table.c.details).where(
-                table.c.actor == actor, table.c.type == "backfill", table.c.status == "active"
+        if actor not in self._backfills:
+            self.credentials.flush()
+            table = tables.credential.c
+            query = select(table.details).where(
+                table.log_id == self._log_id, table.actor == actor, table.type == "backfill", table.status == "active"
             )
-        ).scalars()
-        return [(period["from"], period["until"]) for period in map(json.loads, rows)]
+            periods = map(json.loads, self._connection.execute(query).scalars())
+            self._backfills[actor] = [(period["from"], period["until"]) for period in periods]
+        return self._backfills[actor]
 
-    def prefetch(self, *, actors: Iterable[str], subjects: Iterable[str], event_ids: Iterable[str]) -> None:
-        """Reads in bulk what a batch is going to ask for."""
-        self.actors.prefetch((actor,) for actor in actors)
-        names = list(subjects)
-        self.nodes.prefetch((subject,) for subject in names)
-        self.registrations.prefetch((subject,) for subject in names if subject.startswith("plot/"))
-        self.events.prefetch((event_id,) for event_id in event_ids)
+    def prefetch(self, coming: Sequence[Coming]) -> None:
+        """Reads in bulk what judging and applying these statements is going to ask for."""
+        events = [(one.issuer, one.record) for one in coming if one.record is not None]
+        self.actors.prefetch((actor,) for one in coming for actor in one.actors())
+        self.credentials.prefetch(key for one in coming for key in one.credentials())
+        self.registrations.prefetch((about,) for one in coming for about in one.registrations(self._names))
+        self.nodes.prefetch((subject,) for one in coming for subject in one.subjects(self._names))
+        self.events.prefetch((r[name],) for _, r in events for name in ("event_id", "corrects") if r.get(name))
+        self.processes.prefetch((_process_name(actor, record),) for actor, record in events)
+        self.labels.prefetch((actor, row["label"]) for actor, record in events for row in record.get("labels", ()))
+        held: list[tuple[int, str]] = []
+        moved: list[tuple[int, str, str]] = []
+        for actor, record in events:
+            sender, receiver = record.get("sender", actor), record.get("receiver", actor)
+            for subject in lot_subjects(record, self._names):
+                node = self.nodes.get(subject)
+                if node is not None:
+                    held.append((node["id"], actor))
+                    moved += [(node["id"], sender, receiver)] if sender != receiver else []
+        self.holdings.prefetch(held)
+        self.transfers.prefetch(moved)
 
     # ------------------------------------------------------------ what statements change
 
     def apply(self, logged: Logged) -> None:
         """Writes what one statement changes. It was judged before: this never refuses."""
-        self.issued.put({"actor": logged.issuer, "entry": logged.index})
+        self.issued.add({"actor": logged.issuer, "entry": logged.index})
         match logged.typ:
             case "actor+jwt":
                 self._apply_actor(logged)
@@ -166,6 +254,7 @@ class Projection:
 
     def _apply_credential(self, logged: Logged) -> None:
         credential = logged.body
+        self._backfills.pop(credential["actor"], None)
         about = credential_subject(credential, self._names)
         self.credentials.put(
             {
@@ -201,7 +290,7 @@ class Projection:
         record = decompose(event, stage, self._names)
         corrected = self._corrected(record)
         done = effects(record, stage, logged.issuer, self._names)
-        process = self._process(record, stage)
+        process = self._process(record, stage, logged.issuer)
         if corrected is not None:
             earlier = self._load(corrected["entry"])
             then = decompose(earlier.body, stage, self._names)
@@ -230,23 +319,22 @@ class Projection:
             node = self._node(self._names.subject(label["lot"], ""), "lot")
             self.labels.put({"actor": logged.issuer, "label": label["label"], "node_id": node["id"]})
         for attachment in record.get("attachments", ()):
-            self.attachments.put({"hash": attachment["hash"], "entry": logged.index})
+            self.attachments.add({"hash": attachment["hash"], "entry": logged.index})
 
     def _corrected(self, record: Record) -> Row | None:
         return self.events.get(record["corrects"]) if record.get("corrects") else None
 
-    def _process(self, record: Record, stage: Stage) -> int | None:
+    def _process(self, record: Record, stage: Stage, actor: str) -> int | None:
         """The transformation this event belongs to. A harvest is one too: from plots to a lot."""
         if stage.kind != "transform" and not (stage.kind == "create" and record.get("plots")):
             return None
-        name = record.get("process") or record.get("corrects") or record["event_id"]
-        if record.get("corrects") and not record.get("process"):
-            corrected = self.events.get(record["corrects"])
-            if corrected is not None and corrected["process_id"] is not None:
-                return int(corrected["process_id"])
+        corrected = self._corrected(record)
+        if corrected is not None and corrected["process_id"] is not None and not record.get("process"):
+            return int(corrected["process_id"])
+        name = _process_name(actor, record)
         row = self.processes.get(name)
         if row is None:
-            row = self.processes.put({"name": name, "id": self._id(self.processes)})
+            row = self.processes.put({"name": name, "id": self.processes.next_id()})
         return int(row["id"])
 
     def _apply_mentions(self, logged: Logged, record: Record, stage: Stage, process: int | None) -> None:
@@ -277,7 +365,7 @@ class Projection:
                 )
             elif node["uom"] is None and row.get("uom") is not None:
                 node = self.nodes.put({**node, "uom": row["uom"]})
-            self.event_nodes.put(
+            self.event_nodes.add(
                 {
                     "entry": logged.index,
                     "position": position,
@@ -293,13 +381,13 @@ class Projection:
     def _apply_effects(self, done: Effects) -> None:
         for (subject, actor), change in done.held.items():
             node = self._node(subject, "lot")
-            row = self.holdings.get(node["id"], actor)
+            row = self._holding(node["id"], actor)
             amount = (row["amount_micro"] if row is not None else 0) + change
             self.holdings.put({"node_id": node["id"], "actor": actor, "amount_micro": amount})
         for changes, column in ((done.shipped, "shipped_micro"), (done.received, "received_micro")):
             for (subject, sender, receiver), change in changes.items():
                 node = self._node(subject, "lot")
-                row = self.transfers.get(node["id"], sender, receiver) or {
+                row = self._transfer(node["id"], sender, receiver) or {
                     "node_id": node["id"], "sender": sender, "receiver": receiver,
                     "shipped_micro": 0, "received_micro": 0,
                 }  # fmt: skip
@@ -321,18 +409,28 @@ class Projection:
         if row is None:
             row = self.nodes.put(
                 {
-                    "id": self._id(self.nodes), "subject": subject, "kind": kind,
+                    "id": self.nodes.next_id(), "subject": subject, "kind": kind,
                     "gtin": subject[3:17] if subject.startswith("01/") else None,
                     "maker": None, "stage": None, "made_entry": None, "made_time": None,
                     "quantity_micro": None, "uom": None,
                 }
             )  # fmt: skip
+            self._fresh.add(row["id"])
         return row
 
-    def _id(self, rows: Rows) -> int:
-        value = self._next_id.get(id(rows)) or rows.next_id()
-        self._next_id[id(rows)] = value + 1
-        return value
+
+def lot_subjects(record: Record, names: Names) -> Iterator[str]:
+    """The lots that a valid record names, as subject strings."""
+    for side in SIDES:
+        for row in record.get(side, ()):
+            yield names.subject(row["lot"], f"/{side}")
+
+
+def _process_name(actor: str, record: Record) -> str:
+    """One maker's transformation: nobody else's event gets into it by naming the same transformationID."""
+    if record.get("process"):
+        return f"{actor} {record['process']}"
+    return f"{actor} event {record['event_id']}"
 
 
 def credential_subject(credential: Mapping[str, Any], names: Names) -> str | None:

@@ -13,10 +13,12 @@ from ..ledger.keys import KeyRing, Registrar
 from ..ledger.log import Log
 from ..ledger.reader import StoredEntry
 from ..ledger.rows import Rows
+from ..ledger.statement import KINDS
 from . import tables
-from .capture import key_row, logged
+from .key_rows import key_row
 from .naming import Names
-from .projection import Logged, Projection
+from .projection import Coming, Logged, Projection
+from .record import decompose
 from .template import Templates
 
 DERIVED: Sequence[Table] = (ledger_tables.key, *tables.PROJECTIONS)
@@ -40,13 +42,12 @@ def rebuild(
         state = log.state(connection)
         for table in reversed(DERIVED):
             connection.execute(delete(table).where(_of_log(connection, table, log.log_id)))
-        replayed = Replay(connection, log, templates, names, registrars)
+        ring = KeyRing(registrars, log.origin)
         for first in range(0, state.size, _AT_ONCE):
             last = min(first + _AT_ONCE, state.size)
             entries = log.statements(range(first, last), connection)
-            for index in range(first, last):
-                replayed.apply(entries[index])
-            replayed.flush()
+            replay = _Replay(connection, log, templates, names, ring)
+            replay.apply([entries[index] for index in range(first, last)])
             progress(last, state.size)
         return state.size
 
@@ -58,34 +59,36 @@ def _of_log(connection: Connection, table: Table, log_id: int) -> Any:
     return table.c.node_id.in_(nodes)
 
 
-class Replay:
-    """Applies stored entries in order to keys and projections."""
+class _Replay:
+    """Applies a page of stored entries in order to keys and projections; only the key ring outlives a page."""
 
-    def __init__(
-        self, connection: Connection, log: Log, templates: Templates, names: Names, registrars: Sequence[Registrar]
-    ) -> None:
+    def __init__(self, connection: Connection, log: Log, templates: Templates, names: Names, ring: KeyRing) -> None:
         self._log = log
         self._connection = connection
-        self._ring = KeyRing(registrars, log.origin)
+        self._templates = templates
+        self._names = names
+        self._ring = ring
         self._keys = Rows(connection, ledger_tables.key, ("kid",), log_id=log.log_id)
         self._projection = Projection(connection, log.log_id, templates, names, self._load)
 
     def _load(self, index: int) -> Logged:
-        return logged(self._log.statements([index], self._connection)[index])
+        return Logged.of(self._log.statements([index], self._connection)[index])
 
-    def apply(self, stored: StoredEntry) -> None:
-        """Applies one entry; a lot-index entry changes nothing here."""
-        if stored.statement is None:
-            return
-        entry = logged(stored)
-        if entry.typ == "key+jwt":
-            self._keys.put(key_row(self._ring.apply(entry.body, stored.index, time_ms=stored.time_ms)))
-        self._projection.apply(entry)
-
-    def flush(self) -> None:
-        """Writes what was applied."""
+    def apply(self, page: Sequence[StoredEntry]) -> None:
+        """Applies the entries; a lot-index entry changes nothing here."""
+        entries = [(Logged.of(stored), stored.time_ms) for stored in page if stored.statement is not None]
+        self._projection.prefetch([self._coming(entry) for entry, _ in entries])
+        for entry, time_ms in entries:
+            if entry.typ == "key+jwt":
+                self._keys.put(key_row(self._ring.apply(entry.body, entry.index, time_ms=time_ms)))
+            self._projection.apply(entry)
         self._keys.flush()
         self._projection.flush()
+
+    def _coming(self, entry: Logged) -> Coming:
+        stage = self._templates.get(entry.body.get("suyuan:stage", ""))
+        record = None if stage is None else decompose(entry.body, stage, self._names)
+        return Coming(entry.issuer, KINDS[entry.typ], entry.body, record)
 
 
 def dump(connection: Connection, log_id: int) -> Iterator[tuple[str, bytes]]:

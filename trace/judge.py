@@ -1,0 +1,239 @@
+"""Whether a statement may stand where it would stand, and what it changes: the state as one batch sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ..ledger import tables as ledger_tables
+from ..ledger.errors import Refusal
+from ..ledger.keys import KeyRecord, KeyRing, PublicKey, Registrar
+from ..ledger.log import Draft, Log
+from ..ledger.reader import StoredDisclosure
+from ..ledger.rows import Rows
+from ..ledger.statement import Statement
+from ..ledger.subjects import correction_chain, subjects_of
+from .custody import check_custody, effects
+from .key_rows import key_record, key_row
+from .naming import Names
+from .parties import check_actor, check_credential
+from .projection import Coming, Logged, Projection
+from .record import Record, decompose
+from .schema import parse_time
+from .template import Stage, Templates
+
+MAX_AHEAD_MS = 600_000  # formats section 7: event time at most 10 minutes ahead of log time
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A submission that is right in itself; whether it is right now is for the judge to say."""
+
+    statement: Statement
+    body: Mapping[str, Any]
+    disclosures: tuple[StoredDisclosure, ...]
+    record: Record | None
+    stage: Stage | None
+    subjects: tuple[str, ...]
+    """Whose chains it is going to stand on, but for those of an event it corrects."""
+    verified: bool
+    """Whether the signature was verified already; if not, the key was not known yet."""
+
+
+class Judge:
+    """Judges the statements of one batch in their order, and lets each that is accepted take effect for the next.
+
+    Works within the append's transaction and under its lock: keys and roles as they are at the entry, custody and stock
+    as the statements before left them.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        log: Log,
+        templates: Templates,
+        names: Names,
+        registrars: Sequence[Registrar],
+        batch: Sequence[Prepared],
+    ) -> None:
+        self._connection = connection
+        self._log = log
+        self._names = names
+        self._appended: dict[int, Logged] = {}
+        self._ring = KeyRing(registrars, log.origin)
+        self._key_rows = Rows(connection, ledger_tables.key, ("kid",), log_id=log.log_id)
+        self._load_keys(batch)
+        self._projection = Projection(connection, log.log_id, templates, names, self._load)
+        self._projection.prefetch(
+            [Coming(one.statement.iss, one.statement.claim, one.body, one.record) for one in batch]
+        )
+
+    @property
+    def keys(self) -> Iterable[KeyRecord]:
+        """The registered keys that this batch was signed with or speaks of."""
+        return self._ring
+
+    def _load_keys(self, batch: Sequence[Prepared]) -> None:
+        kids = {prepared.statement.kid for prepared in batch}
+        for prepared in batch:
+            if prepared.statement.claim == "key":
+                body = prepared.body
+                kids.add(str(body.get("kid")))
+                if isinstance(body.get("endorsed_by"), dict):
+                    kids.add(str(body["endorsed_by"].get("kid")))
+        self._key_rows.prefetch((kid,) for kid in kids)
+        for kid in kids:
+            row = self._key_rows.get(kid)
+            if row is not None:
+                self._ring.load(key_record(row))
+
+    # ------------------------------------------------------------ judging
+
+    def judge(self, prepared: Prepared, index: int, time_ms: int) -> Draft:
+        """The draft of the entry, when the statement may stand at `index` and `time_ms`. Raises Refusal."""
+        statement = prepared.statement
+        public = self._ring.signer(statement.typ, statement.kid, statement.iss, index=index, time_ms=time_ms)
+        if not prepared.verified:
+            check_signature(statement, public)
+        if statement.iat * 1000 > time_ms + MAX_AHEAD_MS:
+            raise _refuse(
+                "signed-in-future",
+                "/iat",
+                "签署时间晚于现在，请校准设备时钟",
+                "it is signed in the future: set the device's clock",
+                "at most 10 minutes ahead",
+            )
+        match statement.claim:
+            case "actor":
+                check_actor(prepared.body)
+            case "key":
+                self._known_actor(str(prepared.body.get("actor")), "/key/actor")
+                self._ring.check(prepared.body, index=index, time_ms=time_ms)
+            case "credential":
+                self._judge_credential(prepared)
+            case "event":
+                self._judge_event(prepared, time_ms)
+        corrected = correction_chain(statement.body, self._published) if statement.claim == "event" else None
+        subjects = subjects_of(statement.typ, statement.body, corrected)
+        return Draft(statement.typ, statement.hash, subjects)
+
+    def _judge_credential(self, prepared: Prepared) -> None:
+        credential, issuer = prepared.body, prepared.statement.iss
+        roles = self._roles(issuer)
+        self._known_actor(str(credential.get("actor")), "/credential/actor")
+        check_credential(credential, issuer, roles, self._names, self._projection)
+
+    def _published(self, event_id: str) -> Mapping[str, Any] | None:
+        """The published body of an earlier event."""
+        row = self._projection.events.get(event_id)
+        return None if row is None else self._load(row["entry"]).published
+
+    def _judge_event(self, prepared: Prepared, time_ms: int) -> None:
+        record, stage, actor = prepared.record, prepared.stage, prepared.statement.iss
+        assert record is not None and stage is not None  # prepare made them
+        roles = self._roles(actor)
+        if not roles & set(stage.roles):
+            names = ", ".join(stage.roles)
+            raise Refusal(
+                "stage-role", field="/suyuan:stage", zh=f"{stage.label.zh}只能由以下角色记录：{names}",
+                en=f"{stage.label.en} is recorded by {names}", expected=names, status_hint="forbidden",
+            )  # fmt: skip
+        self._check_time(record, actor, time_ms)
+        for name in ("sender", "receiver"):
+            if name in record:
+                self._known_actor(record[name], f"/{name}")
+        if self._projection.events.get(record["event_id"]) is not None:
+            raise Refusal(
+                "event-exists", field="/eventID", zh="同一事件编号已用于另一条内容不同的记录",
+                en="this eventID already stands for another statement", expected="a fresh eventID",
+                status_hint="conflict",
+            )  # fmt: skip
+        earlier = None
+        if "corrects" in record:
+            corrected = self._corrected(record["corrects"], stage, actor)
+            earlier = effects(decompose(corrected.body, stage, self._names), stage, actor, self._names)
+        check_custody(record, stage, actor, roles, self._names, self._projection, earlier)
+
+    def _check_time(self, record: Record, actor: str, time_ms: int) -> None:
+        time = parse_time(record["time"])
+        assert time is not None  # validated
+        if time.timestamp() * 1000 > time_ms + MAX_AHEAD_MS:
+            raise _refuse(
+                "event-in-future",
+                "/eventTime",
+                "事件时间在将来",
+                "the event is in the future",
+                "at most 10 minutes ahead",
+            )
+        if record.get("backfilled"):
+            day = record["time"][:10]
+            if not any(first <= day <= last for first, last in self._projection.backfill_periods(actor)):
+                raise Refusal(
+                    "backfill-not-allowed", field="/suyuan:backfilled", zh="没有主管部门对此时期的补录许可",
+                    en="no authority allows you to record this period later",
+                    expected="a backfill credential for that day", status_hint="forbidden",
+                )  # fmt: skip
+
+    def _corrected(self, event_id: str, stage: Stage, actor: str) -> Logged:
+        row = self._projection.events.get(event_id)
+        if row is None or row["actor"] != actor or row["stage"] != stage.id:
+            raise _refuse(
+                "correction-of-other", "/suyuan:corrects", "只能更正自己同一环节的记录",
+                "only an event of the same stage recorded by yourself can be corrected", "the eventID of such an event",
+            )  # fmt: skip
+        if row["corrected_by"] is not None:
+            raise Refusal(
+                "correction-superseded", field="/suyuan:corrects", zh="该记录已有更正，请更正最新的一条",
+                en="this event has been corrected already; correct the newest version", status_hint="conflict",
+            )  # fmt: skip
+        return self._load(row["entry"])
+
+    def _load(self, index: int) -> Logged:
+        """An earlier statement, of this batch or of the ledger."""
+        if index not in self._appended:
+            self._appended[index] = Logged.of(self._log.statements([index], self._connection)[index])
+        return self._appended[index]
+
+    def _known_actor(self, actor: str, field: str) -> None:
+        if self._projection.actors.get(actor) is None:
+            raise _refuse("actor-unknown", field, f"主体 {actor} 没有登记", f"the actor {actor} is not registered")
+
+    def _roles(self, actor: str) -> frozenset[str]:
+        row = self._projection.actors.get(actor)
+        if row is None:
+            raise _refuse("actor-unknown", "/iss", f"主体 {actor} 没有登记", f"the actor {actor} is not registered")
+        return frozenset(row["roles"].split())
+
+    # ------------------------------------------------------------ applying
+
+    def apply(self, prepared: Prepared, index: int, time_ms: int) -> None:
+        """Lets an appended statement take effect for those after it."""
+        statement = prepared.statement
+        if statement.claim == "key":
+            record = self._ring.apply(prepared.body, index, time_ms=time_ms)
+            self._key_rows.put(key_row(record))
+        hidden = {item.pointer: item.visibility for item in prepared.disclosures}
+        applied = Logged(index, statement.typ, statement.iss, statement.iat, prepared.body, hidden, statement.body)
+        self._appended[index] = applied
+        self._projection.apply(applied)
+
+    def flush(self) -> None:
+        """Writes keys and projections."""
+        self._key_rows.flush()
+        self._projection.flush()
+
+
+def _refuse(rule: str, field: str, zh: str, en: str, expected: str = "") -> Refusal:
+    return Refusal(rule, field=field, zh=zh, en=en, expected=expected, status_hint="unprocessable")
+
+
+def check_signature(statement: Statement, key: PublicKey) -> None:
+    """Raises Refusal `signature` unless `key` signed the statement."""
+    if not statement.verify(key):
+        raise Refusal(
+            "signature", field="/signature", zh="签名不成立", en="the signature does not hold",
+            expected="a signature by the key that kid names, over header.payload as sent", status_hint="unauthorized",
+        )  # fmt: skip
