@@ -44,7 +44,7 @@ class Row:
 
 
 def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
-    """All comparisons; `quick` does a small part of the work, to see that they run. `progress` hears what comes next."""
+    """All comparisons; `quick` does a small part of the work, to see that they run. `progress` hears what is next."""
     with tempfile.TemporaryDirectory(prefix="suyuan-bench-") as folder:
         rows: list[Row] = []
         for title, measure in (

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from suyuan.ledger.entry import LOT_INDEX, MAX_CHAIN_LINKS, STATEMENT_TYPES, ChainLink, Entry
 from suyuan.ledger.errors import ProofError
+from suyuan.ledger.statement import KINDS
 
 STATEMENT = sha256(b"statement").digest()
 FIRST, SECOND = sorted(sha256(word).digest() for word in (b"one", b"two"))
@@ -54,6 +55,11 @@ def test_an_entry_is_written_line_by_line_as_formats_says() -> None:
     assert entry.encode() == TEXT.encode()
     assert Entry.parse(TEXT.encode()) == entry
     assert entry.leaf == sha256(b"\x00" + TEXT.encode()).digest()
+
+
+def test_the_types_of_entries_are_the_kinds_of_statements_and_the_lot_index() -> None:
+    assert STATEMENT_TYPES == set(KINDS)
+    assert LOT_INDEX not in KINDS
 
 
 def test_a_lot_index_entry_names_size_and_root() -> None:
