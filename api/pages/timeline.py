@@ -14,6 +14,8 @@ PHASES = ("origin", "making", "testing", "packing", "moving", "selling")
 PARTS = ("plot", "input", "output", "lot", "parent", "unit")
 MOST_NAMES = 8
 """A step that names more lots gives their number; the ancestry names each."""
+MOST_AMOUNTS = 4
+"""Of one lot seen several times that many amounts are listed; of more their range is given."""
 LATE = timedelta(hours=72)
 """Recorded later than this, a step says so with a mark (waiting offline is allowed up to here, formats §7)."""
 
@@ -222,9 +224,19 @@ def _amount(steps: Sequence[Step], t: Texts) -> str:
         for part in ("input", "output")
         if (amount := formatting.total(_quantities(steps, part), t))
     ]
-    if not sides and (amount := formatting.total(_quantities(steps, "lot"), t)):
-        return amount
-    return " → ".join(sides)
+    return " → ".join(sides) if sides else _seen(steps, t)
+
+
+def _seen(steps: Sequence[Step], t: Texts) -> str:
+    """What was seen or moved. Different lots add up; the same lot seen again does not, so its amounts stay apart."""
+    seen = [(lot.uri, lot.quantity) for step in steps for lot in step.lots if lot.part == "lot" and lot.quantity]
+    if len({uri for uri, _ in seen}) == len(seen):
+        return formatting.total((amount for _, amount in seen), t)
+    amounts = list(dict.fromkeys(amount for _, amount in seen))
+    if len(amounts) <= MOST_AMOUNTS:
+        return t("list.separator").join(formatting.quantity(amount, t) for amount in amounts)
+    least, most = min(amounts, key=lambda each: each.value), max(amounts, key=lambda each: each.value)
+    return f"{formatting.quantity(least, t)}–{formatting.quantity(most, t)}"
 
 
 def _losses(steps: Sequence[Step], t: Texts) -> str:

@@ -228,6 +228,12 @@ def test_steps_of_one_kind_are_told_together_and_each_with_its_ledger_place(stor
     assert "产出 280.0 kg" in page
 
 
+def test_a_lot_seen_again_is_not_counted_twice(stories: dict[str, Story]) -> None:
+    page = render.render_product(stories["baijiu"], lang="zh", large=False, urls=URLS)
+    assert '<p class="amount">24,500 kg、24,010 kg、23,520 kg</p>' in page
+    assert "72,030" not in page
+
+
 def test_what_was_recorded_later_or_corrected_says_so(stories: dict[str, Story]) -> None:
     zh = render.render_product(stories["tea"], lang="zh", large=False, urls=URLS)
     en = render.render_product(stories["tea"], lang="en", large=False, urls=URLS)
