@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select, update
 from . import tables
 from .bulk import Row, insert_rows, update_rows
 from .crash import crash_point
-from .entry import ChainLink, Entry
+from .entry import LOT_INDEX, ChainLink, Entry
 from .errors import LogHalted, StaleWriter
 from .merkle import leaf_hash
 from .reader import LogState, StoredDisclosure, portions
@@ -127,15 +127,23 @@ class Append:
                 for subject, head in zip(subjects, before, strict=True)
             ),
         )
-        encoded = entry.encode()
-        leaf = leaf_hash(encoded)
+        appended = self._place(entry)
         for subject, head in zip(subjects, before, strict=True):
             if head is None:
-                head = _Head(self._subjects, -1, index, leaf)
+                head = _Head(self._subjects, -1, index, appended.leaf)
                 self._subjects += 1
-            self._heads[subject] = _Head(head.id, head.seq + 1, index, leaf)
+            self._heads[subject] = _Head(head.id, head.seq + 1, index, appended.leaf)
             self._touched[subject] = None
             self._links.append((self._log_id, head.id, head.seq + 1, index))
+        return appended
+
+    def add_index(self, size: int, root: bytes) -> Appended:
+        """A lot-index entry: the map with `root` covers the first `size` entries (formats section 5)."""
+        return self._place(Entry(self.time_ms, LOT_INDEX, None, (), (size, root)))
+
+    def _place(self, entry: Entry) -> Appended:
+        index, encoded = self.size, entry.encode()
+        leaf = leaf_hash(encoded)
         self._leaves.append(leaf)
         self._entries.append((self._log_id, index, self.time_ms, encoded))
         return Appended(index, self.time_ms, encoded, leaf)

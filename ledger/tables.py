@@ -148,6 +148,29 @@ class DisclosureRow(StrictTable, table=True):
     pointer: str = Field(sa_type=Text)  # JSON pointer of the field in the statement's body
 
 
+class IndexStateRow(StrictTable, table=True):
+    """What the newest lot-index entry of a log says; the pages are those of its map (formats section 5)."""
+
+    __tablename__ = "index_state"
+    __table_args__ = strict(CheckConstraint("length(root) = 32", name="index_state_root"))
+
+    log_id: int = key_column()
+    entry: int = Field(sa_type=Int64)  # index of the lot-index entry
+    size: int = Field(sa_type=Int64)  # how many entries the map covers
+    root: bytes = Field(sa_type=LargeBinary)
+
+
+class IndexPageRow(StrictTable, table=True):
+    """The part of the map under a prefix of whole key bytes (`index_pages`)."""
+
+    __tablename__ = "index_page"
+    __table_args__ = strict()
+
+    log_id: int = key_column()
+    prefix: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    slots: bytes = Field(sa_type=LargeBinary)
+
+
 class KeyRow(StrictTable, table=True):
     """A registered key and its window (formats section 1), as the key statements of the log say it."""
 
@@ -183,4 +206,6 @@ subject = table_of(SubjectRow)
 chain_link = table_of(ChainLinkRow)
 statement = table_of(StatementRow)
 disclosure = table_of(DisclosureRow)
+index_state = table_of(IndexStateRow)
+index_page = table_of(IndexPageRow)
 key = table_of(KeyRow)

@@ -174,6 +174,19 @@ def test_what_a_verifier_runs_never_asks_for_the_time_or_the_environment(module:
 
 
 def test_every_module_of_the_ledger_is_either_storage_or_held_to_be_pure() -> None:
-    storage = {"__init__", "append", "batcher", "bench", "bulk", "crash", "database", "log", "reader", "rows", "tables"}
+    storage = {
+        "__init__",
+        "append",
+        "batcher",
+        "bench",
+        "bulk",
+        "crash",
+        "database",
+        "indexer",
+        "log",
+        "reader",
+        "rows",
+        "tables",
+    }
     pure = {module.rpartition(".")[2] for module in pure_modules()}
     assert {path.stem for path in (ROOT / "ledger").glob("*.py")} <= storage | pure

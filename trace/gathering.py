@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select
 
 from ..ledger.entry import Entry
+from ..ledger.keys import REGISTRAR_KINDS
 from ..ledger.log import Log
 from ..ledger.reader import StoredEntry
 from ..ledger.statement import Statement, open_disclosures, parse_statement
@@ -61,6 +62,8 @@ class Gathered:
     nodes: dict[int, RowMapping]
     statements: dict[int, Seen] = field(default_factory=dict)
     """By index, in log order."""
+    chains: frozenset[str] = frozenset()
+    """The subjects whose chains were read whole: whose completeness can be proven."""
     actors: dict[str, RowMapping] = field(default_factory=dict)
     keys: dict[str, RowMapping] = field(default_factory=dict)
     labels: dict[int, str] = field(default_factory=dict)
@@ -136,11 +139,13 @@ class Gatherer:
                 if stored.statement is not None:
                     seen = self._see(stored, ids)
                     statements[seen.index] = seen
-                    wanted.add(f"actor/{seen.statement.iss}")
+                    if seen.statement.typ not in REGISTRAR_KINDS:
+                        wanted.add(f"actor/{seen.statement.iss}")
             wanted |= ancestors(
                 subject, (seen.statement.body for _, seen in sorted(statements.items()) if seen.claim == "event")
             )
         gathered.statements = dict(sorted(statements.items()))
+        gathered.chains = frozenset(chains)
 
     def _see(self, stored: StoredEntry, ids: Mapping[str, int]) -> Seen:
         statement = parse_statement(stored.statement or b"")

@@ -12,16 +12,19 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select
 
 from ..ledger.database import Database
+from ..ledger.indexer import Indexer
 from ..ledger.log import Log
+from ..ledger.lot_index import IndexProof
 from ..ledger.policy import Policy
 from ..ledger.reader import LogState
+from ..ledger.subjects import subject_hash
 from ..ledger.verify import verify_bundle
 from . import tables
 from .gathering import Gathered, Gatherer
 from .genealogy import Direction, Flow, find_node, node_rows, shares_up, walk
 from .naming import Names
 from .record import plain
-from .story import ProofState, Story
+from .story import Completeness, ProofState, Story
 from .tables import MICRO
 from .telling import Teller
 from .template import VISIBILITY_RANK, Templates
@@ -65,7 +68,9 @@ class History:
         return Gatherer(self._log, self._templates, self._names, connection, viewer).gather(subject)
 
     def _bundle(self, connection: Connection, gathered: Gathered) -> tuple[LogState, Bundle]:
-        state, paths = self._log.proofs(gathered.statements, connection)
+        index, found = Indexer(self._log).proofs(connection, sorted(gathered.chains))
+        indexed = index.entry >= 0
+        state, paths = self._log.proofs([*gathered.statements, *([index.entry] if indexed else [])], connection)
         return state, {
             "format": "suyuan/proof/v1",
             "subject": gathered.node["subject"],
@@ -81,12 +86,23 @@ class History:
                 }
                 for seen in gathered.statements.values()
             ],
-            "indexes": [],
-            "completeness": [],
+            "indexes": [
+                {
+                    "entry": _base64(self._log.entry(index.entry, connection)),
+                    "index": index.entry,
+                    "path": [_base64(node) for node in paths[index.entry]],
+                    "checkpoint": 0,
+                }
+            ]
+            if indexed
+            else [],
+            "completeness": [_completeness(subject, proof) for subject, proof in found.items()] if indexed else [],
         }
 
     def _proof_state(self, gathered: Gathered, bundle: Bundle, state: LogState) -> ProofState:
-        report = verify_bundle(bundle, self._policy(), require_quorum=False, require_completeness=False)
+        report = verify_bundle(
+            bundle, self._policy(), require_quorum=False, require_completeness=bool(bundle["indexes"])
+        )
         newest = max(seen.stored.time_ms for seen in gathered.statements.values())
         return ProofState(
             origin=state.origin,
@@ -96,7 +112,21 @@ class History:
             statements=len(gathered.statements),
             signers=len({seen.statement.iss for seen in gathered.statements.values()}),
             verified=report.ok,
-            failures=tuple(str(failure) for failure in report.failures),
+            failures=tuple(f"{failure.line('zh')} / {failure.en}" for failure in report.failures),
+            completeness=next(
+                (
+                    Completeness(
+                        records=proven.entries + proven.newer,
+                        size=proven.size,
+                        time=datetime.fromtimestamp(proven.time_ms / 1000, UTC),
+                        audited_by=proven.auditors,
+                        newer=proven.newer,
+                    )
+                    for proven in report.completeness
+                    if proven.subject == gathered.node["subject"]
+                ),
+                None,
+            ),
         )
 
     # ------------------------------------------------------------ for programs
@@ -248,6 +278,17 @@ class History:
                     ],
                     "receipt": receipts[index],
                 }
+
+
+def _completeness(subject: str, proof: IndexProof) -> dict[str, Any]:
+    """A proof of presence or absence as a bundle has it (formats section 6)."""
+    head, path = proof.head, [_base64(node) for node in proof.path]
+    if head is not None and head.subject == subject_hash(subject):
+        return {"subject": subject, "index": 0, "seq": head.seq, "leaf": _base64(head.leaf), "path": path}
+    absent: dict[str, Any] = {"subject": subject, "index": 0, "absent": True, "path": path}
+    if head is not None:
+        absent["other"] = {"subject": _base64(head.subject), "seq": head.seq, "leaf": _base64(head.leaf)}
+    return absent
 
 
 def _direction(text: str) -> Direction:

@@ -219,6 +219,18 @@ class Ancestry:
 
 
 @dataclass(frozen=True)
+class Completeness:
+    """These are all records of the lot among the first `size` entries, as of `time`; who audited that, if anybody."""
+
+    records: int
+    size: int
+    time: datetime
+    audited_by: str | None
+    newer: int
+    """Records shown that are newer than the proof."""
+
+
+@dataclass(frozen=True)
 class ProofState:
     """What the service itself checked before it showed the page, and what is not proven."""
 
@@ -233,8 +245,13 @@ class ProofState:
     verified: bool
     failures: tuple[str, ...]
     witnesses: tuple[tuple[str, datetime], ...] = ()
-    complete: bool | None = None
-    """None: completeness is not proven (no lot index asked for)."""
+    completeness: Completeness | None = None
+    """None: nobody has proven yet that nothing is left out."""
+
+    @property
+    def complete(self) -> bool | None:
+        """True when completeness is proven; None when it was not asked for."""
+        return True if self.verified and self.completeness is not None else None
 
 
 @dataclass(frozen=True)
