@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
 from . import tables
 from .template import VISIBILITY_RANK
@@ -23,16 +23,23 @@ class Sight:
     """What one viewer may see, with the lots it has held read once.
 
     Everybody sees what is public. The recorder of an event and an authority see all of it. A partner (a party the event
-    names, or whoever holds or held one of its lots) sees the fields of class `partner`.
+    names, or whoever holds or held one of its lots) sees the fields of class `partner`. To hold a lot is to have made it
+    or to have been sent it: a receipt alone, of a lot whose origin is pending, opens nothing.
     """
 
     def __init__(self, connection: Connection, viewer: Viewer) -> None:
         self._viewer = viewer
         self._held: frozenset[int] = frozenset()
         if viewer.actor is not None and not self.all_seeing:
-            table = tables.holding
-            held = select(table.c.node_id).where(table.c.actor == viewer.actor)
-            self._held = frozenset(connection.execute(held).scalars())
+            held = tables.holding.c
+            made = exists().where(tables.node.c.id == held.node_id, tables.node.c.maker == viewer.actor)
+            sent = exists().where(
+                tables.transfer.c.node_id == held.node_id,
+                tables.transfer.c.receiver == viewer.actor,
+                tables.transfer.c.shipped_micro > 0,
+            )
+            query = select(held.node_id).where(held.actor == viewer.actor, made | sent)
+            self._held = frozenset(connection.execute(query).scalars())
 
     @property
     def all_seeing(self) -> bool:
