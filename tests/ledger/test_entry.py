@@ -58,7 +58,7 @@ def test_an_entry_is_written_line_by_line_as_formats_says() -> None:
 
 
 def test_the_types_of_entries_are_the_kinds_of_statements_and_the_lot_index() -> None:
-    assert STATEMENT_TYPES == set(KINDS)
+    assert set(KINDS) == STATEMENT_TYPES
     assert LOT_INDEX not in KINDS
 
 
