@@ -78,7 +78,7 @@ class Edge:
         answer = _Answer(send, request_id, bodiless=scope["method"] == "HEAD")
         method = scope["method"]
         if answer.bodiless:
-            scope["method"] = "GET"
+            scope = {**scope, "method": "GET"}
         request = Request(scope, receive)
         try:
             await self._admit(services, request, state)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from ..ledger.batcher import Batcher
+from ..ledger.batcher import Batcher, Busy
 from ..ledger.database import Database
 from ..ledger.errors import LogHalted, ProofError, Refusal
 from ..ledger.keys import load_private_key
@@ -35,8 +37,11 @@ from .vault import Vault, VaultError, load_seal
 logger = logging.getLogger("suyuan.service")
 
 Clock = Callable[[], int]
-LARGE_BATCHES = 4
+LARGE_BODIES = 16
 """NDJSON bodies and uploads that one process holds in memory at a time."""
+HEAVY_READS = 6
+"""Stories, bundles and walks that one process gathers at a time."""
+HEAVY_WAIT_SECONDS = 5.0
 
 
 def wall_clock_ms() -> int:
@@ -68,6 +73,7 @@ class Services:
     client_limit: RateLimit
     credential_limit: RateLimit
     large_bodies: asyncio.Semaphore
+    heavy_reads: threading.BoundedSemaphore
     halted: LogHalted | None = None
     """Why the log refused to sign when it was last asked; None while it signs."""
 
@@ -96,6 +102,16 @@ class Services:
                 )
             ).scalar_one_or_none()
         return Viewer(caller.actor, tuple((roles or "").split()))
+
+    @contextmanager
+    def heavy(self) -> Iterator[None]:
+        """Room for a read that takes many rows and signatures; raises Busy when none is free for some seconds."""
+        if not self.heavy_reads.acquire(timeout=HEAVY_WAIT_SECONDS):
+            raise Busy(HEAVY_READS, 2)
+        try:
+            yield
+        finally:
+            self.heavy_reads.release()
 
     async def close(self) -> None:
         """Let everything accepted be committed and answered, then let go of the database."""
@@ -158,7 +174,8 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         idempotent=IdempotentRequests(database, seal, clock),
         client_limit=RateLimit(settings.client_rate, settings.client_burst),
         credential_limit=RateLimit(settings.credential_rate, settings.credential_burst),
-        large_bodies=asyncio.Semaphore(LARGE_BATCHES),
+        large_bodies=asyncio.Semaphore(LARGE_BODIES),
+        heavy_reads=threading.BoundedSemaphore(HEAVY_READS),
     )
     try:
         services.check()

@@ -125,8 +125,11 @@ def qr_symbol(
 ) -> Response:
     _refuse_items(urlsplit(uri).path)
     subject = services.names.subject(uri, "uri")
-    if not subject.startswith("01/") or services.history.lot(uri, _ANYBODY) is None:
+    if not subject.startswith("01/"):
         raise _unknown()
+    with services.heavy():
+        if services.history.lot(uri, _ANYBODY) is None:
+            raise _unknown()
     drawn = symbol.encode(uri)
     headers = {"Cache-Control": "public, max-age=86400"}
     if form == "png":
@@ -195,11 +198,13 @@ def _show(request: Request, services: Services, path: str) -> Response:
         return _proof(request, services, uri, _ANYBODY)
     vary = {"Vary": "Accept, Accept-Language"}
     if wanted == JSON:
-        lot = services.history.lot(uri, _ANYBODY)
+        with services.heavy():
+            lot = services.history.lot(uri, _ANYBODY)
         if lot is None:
             raise _unknown()
         return _tagged(request, json_bytes(lot), JSON, vary)
-    story = services.history.story(uri, _ANYBODY)
+    with services.heavy():
+        story = services.history.story(uri, _ANYBODY)
     if story is None:
         raise _unknown()
     language = language_of(request)
@@ -209,7 +214,8 @@ def _show(request: Request, services: Services, path: str) -> Response:
 
 
 def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Response:
-    bundle = services.history.bundle(uri, reader)
+    with services.heavy():
+        bundle = services.history.bundle(uri, reader)
     if bundle is None:
         raise _unknown()
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in uri.rpartition("/")[2])

@@ -67,7 +67,8 @@ def get_template(
 def get_lot(
     services: ServicesDep, caller: CallerDep, reader: ReaderDep, uri: Annotated[str, Query(description=_LOT)]
 ) -> Response:
-    lot = services.history.lot(uri, reader)
+    with services.heavy():
+        lot = services.history.lot(uri, reader)
     if lot is None:
         raise not_found("没有这个批次", "there is no such lot")
     return json_response(lot)
@@ -89,7 +90,8 @@ def get_trace(
     direction: Annotated[Literal["up", "down", "both"], Query(description="up 来源, down 去向")] = "up",
     depth: Annotated[int, Query(ge=1, le=MAX_DEPTH, description="最多几代 / most generations")] = MAX_DEPTH,
 ) -> Response:
-    found = services.history.trace(uri, direction, depth, reader)
+    with services.heavy():
+        found = services.history.trace(uri, direction, depth, reader)
     if found is None:
         raise not_found("没有这个批次", "there is no such lot")
     return json_response(found)
