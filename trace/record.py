@@ -223,6 +223,10 @@ def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refus
                     f"the lot stands twice in this record (also at {seen[row['lot']]})",
                 )  # fmt: skip
             seen[row["lot"]] = field
+            if row.get("uom") == "H87" and row["quantity"] != int(row["quantity"]):
+                yield _malformed(
+                    "quantity-whole", f"/{side}/{number}/quantity", "件数应为整数", "pieces are whole", "a whole number"
+                )
             under_gtin = names.tail(row["lot"], "01") is not None
             if rule.under_gtin != "either" and rule.under_gtin != under_gtin:
                 wanted = "/01/<gtin>/10/<lot>" if rule.under_gtin else "/lot/<actor>/<id>"

@@ -23,8 +23,8 @@ class Sight:
     """What one viewer may see, with the lots it has held read once.
 
     Everybody sees what is public. The recorder of an event and an authority see all of it. A partner (a party the event
-    names, or whoever holds or held one of its lots) sees the fields of class `partner`. To hold a lot is to have made it
-    or to have been sent it: a receipt alone, of a lot whose origin is pending, opens nothing.
+    names, or whoever holds or held one of its lots) sees the fields of class `partner`. To hold a lot is to have made
+    it or to have been sent it: a receipt alone, of a lot whose origin is pending, opens nothing.
     """
 
     def __init__(self, connection: Connection, viewer: Viewer) -> None:
