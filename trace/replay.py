@@ -39,17 +39,49 @@ def rebuild(
     then. Appends wait meanwhile.
     """
     with log.database.write() as connection:
-        state = log.state(connection)
-        for table in reversed(DERIVED):
-            connection.execute(delete(table).where(_of_log(connection, table, log.log_id)))
-        ring = KeyRing(registrars, log.origin)
-        for first in range(0, state.size, _AT_ONCE):
-            last = min(first + _AT_ONCE, state.size)
-            entries = log.statements(range(first, last), connection)
-            replay = _Replay(connection, log, templates, names, ring)
-            replay.apply([entries[index] for index in range(first, last)])
-            progress(last, state.size)
-        return state.size
+        return _refill(connection, log, templates, names, registrars, progress)
+
+
+def differing(
+    log: Log,
+    templates: Templates,
+    names: Names,
+    registrars: Sequence[Registrar],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[str]:
+    """Names of the derived tables that are not what a replay of the ledger gives; changes nothing.
+
+    The replay happens in a transaction that is taken back. Appends wait meanwhile.
+    """
+    with log.database.write() as connection:
+        stored = dict(dump(connection, log.log_id))
+        with connection.begin_nested() as tried:
+            _refill(connection, log, templates, names, registrars, progress)
+            replayed = dict(dump(connection, log.log_id))
+            tried.rollback()
+    return [name for name, digest in stored.items() if replayed[name] != digest]
+
+
+def _refill(
+    connection: Connection,
+    log: Log,
+    templates: Templates,
+    names: Names,
+    registrars: Sequence[Registrar],
+    progress: Callable[[int, int], None],
+) -> int:
+    """Empties the derived tables and replays the ledger into them; returns the number of entries."""
+    state = log.state(connection)
+    for table in reversed(DERIVED):
+        connection.execute(delete(table).where(_of_log(connection, table, log.log_id)))
+    ring = KeyRing(registrars, log.origin)
+    for first in range(0, state.size, _AT_ONCE):
+        last = min(first + _AT_ONCE, state.size)
+        entries = log.statements(range(first, last), connection)
+        replay = _Replay(connection, log, templates, names, ring)
+        replay.apply([entries[index] for index in range(first, last)])
+        progress(last, state.size)
+    return state.size
 
 
 def _of_log(connection: Connection, table: Table, log_id: int) -> Any:
