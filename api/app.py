@@ -20,7 +20,7 @@ from .access_log import configure_logging
 from .answers import ProblemDocument
 from .edge import Edge, problem_response
 from .problems import HttpRefusal
-from .routes import credentials, health, log, pages, products, reading, records, statements, uploads
+from .routes import credentials, health, log, pages, products, reading, records, resolver, statements, uploads
 from .services import Services, open_services
 from .settings import Settings, load_settings
 
@@ -31,6 +31,7 @@ ROUTERS = (
     uploads.router,
     credentials.router,
     products.router,
+    resolver.router,
     log.router,
     health.router,
     pages.router,
