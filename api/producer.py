@@ -7,10 +7,12 @@ that was cut off sends the same statements again and nothing is recorded twice.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -27,9 +29,16 @@ from ..trace.record import References, compose, normalise, tighten, validate
 from ..trace.template import Templates
 
 EVENT, ACTOR, KEY, CREDENTIAL = "trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt"
+KEY_LEAD_MS = 600_000
+"""How long before its registration a device key is said to count from: two clocks are never quite the same."""
+
+try:
+    from yaml import CSafeLoader as _YamlLoader  # libyaml reads several times faster
+except ImportError:
+    from yaml import SafeLoader as _YamlLoader  # type: ignore[assignment]
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(_YamlLoader):
     """YAML with exact decimals, and dates left as the text they are."""
 
 
@@ -71,6 +80,7 @@ class Keys:
     """Device keys as files of a folder, one an actor, made when first asked for."""
 
     folder: Path
+    _making: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def path(self, actor: str) -> Path:
         """Where an actor's device key lies."""
@@ -79,9 +89,10 @@ class Keys:
     def key(self, actor: str) -> PrivateKey:
         """The actor's device key; it guards itself by its file mode, as a phone's key store would."""
         path = self.path(actor)
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            save_private_key(path, PrivateKey.generate(), None)
+        with self._making:
+            if not path.exists():
+                self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                save_private_key(path, PrivateKey.generate(), None)
         return load_private_key(path, None)
 
 
@@ -93,25 +104,39 @@ class Line:
     signed: Signed
     what: str
     """For people: which record this is."""
+    source: str = ""
+    """Digest of what was signed, as the directory has it: tells whether that has changed since."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """Lots that got their random ids here: the maker's label -> URI."""
+
+    @property
+    def hash(self) -> str:
+        """Lower-case hex SHA-256 of the statement, by which the service knows it."""
+        return hashlib.sha256(self.signed.statement.encode("ascii")).hexdigest()
+
+    @property
+    def submission(self) -> dict[str, Any]:
+        """What is sent: a line of `POST /api/v1/statements`."""
+        return {
+            "statement": self.signed.statement,
+            "disclosures": [
+                {"disclosure": text, **({"visibility": visibility} if visibility else {})}
+                for text, visibility in self.signed.disclosures
+            ],
+        }
 
     def text(self) -> str:
-        """The NDJSON line."""
-        return json.dumps(
-            {
-                "issuer": self.issuer,
-                "what": self.what,
-                "statement": self.signed.statement,
-                "disclosures": [{"disclosure": d, "visibility": v} for d, v in self.signed.disclosures],
-            },
-            ensure_ascii=False,
-        )
+        """The outbox line."""
+        about = {"issuer": self.issuer, "what": self.what, "source": self.source, "labels": dict(self.labels)}
+        return json.dumps({**about, **self.submission}, ensure_ascii=False)
 
     @classmethod
     def parse(cls, text: str) -> Line:
         """Reads what `text` wrote."""
         line = json.loads(text)
-        disclosures = tuple((item["disclosure"], item["visibility"]) for item in line["disclosures"])
-        return cls(line["issuer"], Signed(line["statement"], disclosures), line["what"])
+        disclosures = tuple((item["disclosure"], item.get("visibility", "")) for item in line["disclosures"])
+        signed = Signed(line["statement"], disclosures)
+        return cls(line["issuer"], signed, line["what"], line["source"], line["labels"])
 
 
 class Signer:
@@ -145,70 +170,105 @@ class Signer:
     ) -> Signed:
         return issue(typ, body, key=key, iss=issuer, aud=self._origin, iat=int(self._clock()), private=private or {})
 
-    def registrations(self, registrar: PrivateKey, registrar_id: str) -> Iterator[Line]:
-        """The registrar's statements: who the actors are, and which device key is whose."""
+    def registrations(self, registrar: PrivateKey, registrar_id: str, kept: Iterable[Line] = ()) -> Iterator[Line]:
+        """The registrar's statements: who the actors are, and which device key is whose; `kept` as in `credentials`."""
+        known = {line.source: line for line in kept}
         for actor in self.directory.actors:
-            private = {"/name": "regulator"} if actor.get("kind") == "person" else {}
-            yield Line(
+            source = _digest(actor)
+            yield known.get(source) or Line(
                 registrar_id,
-                self._issue(ACTOR, actor, registrar, registrar_id, private),
+                self._issue(ACTOR, actor, registrar, registrar_id, private_members(actor)),
                 f"{actor['id']} {actor['name']['zh']}",
+                source,
             )
-            yield Line(
+            source = f"key {self.keys.key(actor['id']).public.kid}"
+            yield known.get(source) or Line(
                 registrar_id,
                 self._issue(KEY, self.key_body(actor["id"]), registrar, registrar_id),
                 f"{actor['id']} 设备密钥",
+                source,
             )
 
     def key_body(self, actor: str) -> dict[str, Any]:
         """The body of the statement that registers an actor's device key."""
-        key = self.keys.key(actor)
-        return key_body(key, actor, self._origin, "device", int(self._clock() * 1000))
+        from_ms = int(self._clock() * 1000) - KEY_LEAD_MS
+        return key_body(self.keys.key(actor), actor, self._origin, "device", from_ms)
 
-    def credentials(self) -> Iterator[Line]:
-        """The credentials of the directory, each by its issuer."""
+    def credentials(self, kept: Iterable[Line] = ()) -> Iterator[Line]:
+        """The credentials of the directory, each by its issuer; those of `kept` that have not changed as they are."""
+        known = {line.source: line for line in kept}
         for entry in self.directory.credentials:
-            body = {name: value for name, value in entry.items() if name not in ("issuer", "plot")}
-            body["status"] = entry.get("status", "active")
-            if "plot" in entry:
-                body["plot"] = self._plots.get(entry["plot"], entry["plot"])
-            for name in ("valid_from", "valid_until"):
-                if isinstance(body.get(name), date):
-                    body[name] = body[name].isoformat()
-            issuer = entry["issuer"]
-            yield Line(
-                issuer, self._issue(CREDENTIAL, body, self.keys.key(issuer), issuer), f"{entry['type']} {entry['id']}"
-            )
+            source = _digest(entry)
+            yield known.get(source) or self._credential(entry, source)
 
-    def records(self, attach: Callable[[str, Path], Mapping[str, Any]]) -> Iterator[Line]:
+    def _credential(self, entry: Mapping[str, Any], source: str) -> Line:
+        body = {name: value for name, value in entry.items() if name not in ("issuer", "plot")}
+        body["status"] = entry.get("status", "active")
+        if "plot" in entry:
+            body["plot"] = self._plots.get(entry["plot"], entry["plot"])
+        for name in ("valid_from", "valid_until"):
+            if isinstance(body.get(name), date):
+                body[name] = body[name].isoformat()
+        issuer = entry["issuer"]
+        signed = self._issue(CREDENTIAL, body, self.keys.key(issuer), issuer)
+        return Line(issuer, signed, f"{entry['type']} {entry['id']}", source)
+
+    def records(self, attach: Callable[[str, Path], Mapping[str, Any]], kept: Sequence[Line] = ()) -> Iterator[Line]:
         """The records, in order, each signed by who recorded it.
 
-        `attach(actor, path)` hands a file in and returns `{hash, mediaType, bytes}`. Raises Refusal naming the record.
+        `attach(actor, path)` hands a file in and returns `{hash, mediaType, bytes}`. `kept` are lines signed before:
+        as far as the directory still begins with the same records they are given as they are, so that lots keep their
+        ids. Raises Refusal naming the record.
         """
+        unchanged = True
         for number, entry in enumerate(self.directory.records, start=1):
-            actor, stage = entry["by"], self._templates.get(entry["stage"])
-            what = f"{number} {entry['stage']} {str(entry.get('time', ''))[:10]}"
-            if stage is None:
-                raise Refusal(
-                    "stage-unknown", field=f"records/{number}/stage", zh=f"没有这个环节：{entry['stage']}",
-                    en=f"there is no stage {entry['stage']}",
-                )  # fmt: skip
             raw = {name: value for name, value in entry.items() if name != "by"}
             if self.directory.batch.get("backfilled"):
                 raw.setdefault("backfilled", True)
-            if "attachments" in raw:
-                raw["attachments"] = [
-                    dict(attach(actor, self.directory.path / item)) if isinstance(item, str) else item
-                    for item in raw["attachments"]
-                ]
+            source = self._source(entry["by"], raw)
+            unchanged = unchanged and number <= len(kept) and kept[number - 1].source == source
+            line = kept[number - 1] if unchanged else self._record(number, entry["by"], raw, source, attach)
+            self._lots.update(line.labels)
+            yield line
+
+    def _source(self, actor: str, raw: Mapping[str, Any]) -> str:
+        """The digest of a record, with the content of its files."""
+        files = [item for item in raw.get("attachments", ()) if isinstance(item, str)]
+        contents = [hashlib.sha256((self.directory.path / name).read_bytes()).hexdigest() for name in files]
+        return _digest([actor, raw, contents])
+
+    def _record(
+        self,
+        number: int,
+        actor: str,
+        raw: dict[str, Any],
+        source: str,
+        attach: Callable[[str, Path], Mapping[str, Any]],
+    ) -> Line:
+        stage = self._templates.get(raw["stage"])
+        if stage is None:
+            raise Refusal(
+                "stage-unknown", field=f"records/{number}/stage", zh=f"没有这个环节：{raw['stage']}",
+                en=f"there is no stage {raw['stage']}",
+            )  # fmt: skip
+        if "attachments" in raw:
+            raw["attachments"] = [
+                dict(attach(actor, self.directory.path / item)) if isinstance(item, str) else item
+                for item in raw["attachments"]
+            ]
+        try:
             record = normalise(raw, stage, actor, self._names, self._references(actor))
-            self._lots.update({label["label"]: label["lot"] for label in record.get("labels", ())})
-            if faults := validate(record, stage, self._names):
-                faults[0].field = f"records/{number}{faults[0].field}"
-                raise faults[0]
-            composed = compose(record, stage, actor, self._names)
-            private = tighten(composed.private, raw.get("visibility") or {})
-            yield Line(actor, self._issue(EVENT, composed.event, self.keys.key(actor), actor, private), what)
+            faults = validate(record, stage, self._names)
+        except Refusal as refusal:
+            faults = [refusal]
+        if faults:
+            faults[0].field = f"records/{number}{faults[0].field}"
+            raise faults[0]
+        composed = compose(record, stage, actor, self._names)
+        private = tighten(composed.private, raw.get("visibility") or {})
+        signed = self._issue(EVENT, composed.event, self.keys.key(actor), actor, private)
+        labels = {label["label"]: label["lot"] for label in record.get("labels", ())}
+        return Line(actor, signed, f"{number} {raw['stage']} {str(raw.get('time', ''))[:10]}", source, labels)
 
     def _references(self, actor: str) -> References:
         return References(
@@ -219,6 +279,11 @@ class Signer:
             new_lot=lambda: self._names.lot(actor, crockford_id()),
             event_id=uuid7,
         )
+
+
+def private_members(actor: Mapping[str, Any]) -> dict[str, str]:
+    """What of an actor statement's body is private: a person's name."""
+    return {"/name": "regulator"} if actor.get("kind") == "person" else {}
 
 
 def key_body(key: PrivateKey, actor: str, origin: str, custody: str, from_ms: int) -> dict[str, Any]:
@@ -233,3 +298,9 @@ def key_body(key: PrivateKey, actor: str, origin: str, custody: str, from_ms: in
         "status": "active",
         "proof": base64url_text(key.sign(possession_message(origin, actor, key.public.kid))),
     }
+
+
+def _digest(value: Any) -> str:
+    """Hex SHA-256 of YAML content, the same whatever the order of members."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
