@@ -1,0 +1,300 @@
+"""The demo: a ledger made from nothing, three batches loaded as their producers would, all proofs checked, then served.
+
+    demo.json    where everything is, for people's scripts; written last
+    ledger/      data directory of the service
+    producers/   keys, API keys, outboxes and receipts of the actors (see `producer_home`)
+    proofs/      the proof bundles of the three products
+    policy       a verifier's own copy
+    service.log  log lines of the service
+
+Killed at any moment and started again on the same directory it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+from urllib.parse import quote, urlsplit
+
+from ..ledger.keys import PrivateKey, load_private_key
+from ..ledger.policy import Policy
+from ..ledger.verify import verify_bundle, verify_receipt
+from ..qr import symbol
+from ..trace.template import load_templates
+from .access_log import configure_logging
+from .client import Service
+from .console import FAILED, Bars, complain
+from .data_directory import DataDirectory, init_data_directory
+from .loading import REGISTRAR_ID, Producers
+from .producer import Directory
+from .producer_home import Home, write_atomically
+from .server import Server, listen
+from .services import wall_clock_ms
+from .settings import Settings, SettingsError
+
+FAMILIES = ("tea", "chili", "baijiu")
+PUBLIC_HOST, ORIGIN = "suyuan.example", "suyuan.example/520300"
+PROOF_TYPE = "application/vnd.suyuan.proof+json"
+_STARTED = "started"
+
+
+class Stopped(Exception):
+    """Somebody pressed Ctrl-C or sent SIGTERM."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """One of the demo's products: its URI, the path its page has, and what was found wrong with it."""
+
+    family: str
+    title: str
+    uri: str
+    faults: tuple[str, ...] = ()
+
+    @property
+    def page(self) -> str:
+        return urlsplit(self.uri).path
+
+
+class Demo:
+    """The demo in one directory."""
+
+    def __init__(self, root: Path, *, host: str, port: int | None) -> None:
+        self.root = root
+        self.places = DataDirectory(root / "ledger")
+        self.home = Home(root / "producers")
+        self._host = host
+        self._port = port
+        self._began = time.monotonic()
+
+    def run(self, *, once: bool) -> int:
+        """Make or open the ledger, load, check, tell; serve unless `once`. Returns the exit code.
+
+        Ctrl-C and SIGTERM end it; code 0, but with `once` only when the checks were through.
+        """
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(_stopped_by_signals())
+                stack.enter_context(self._alone())
+                (self.root / "demo.json").unlink(missing_ok=True)
+                settings = self._open()
+                log = stack.enter_context((self.root / "service.log").open("a", encoding="utf-8"))
+                configure_logging("INFO", log)
+                listening = stack.enter_context(listen(self._host, self._port))
+                server = stack.enter_context(Server(settings, listening))
+                address = _address(listening)
+                sound = self._load_and_check(f"http://{address}")
+                if once or not sound:
+                    return 0 if sound else FAILED
+                say("按 Ctrl-C 停止", "Ctrl-C stops it", "")
+                server.wait()
+            except Stopped:
+                say("已停止", "stopped", "")
+                return FAILED if once else 0
+        return FAILED  # the service ended by itself
+
+    # ------------------------------------------------------------ the steps
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One demo a directory, and none over somebody else's files."""
+        if self.root.exists() and any(self.root.iterdir()) and not (self.root / _STARTED).exists():
+            raise SettingsError(f"{self.root} is neither empty nor a demo's directory")
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.root / _STARTED).open("a") as mark:
+            _lock(mark, self.root)
+            yield
+
+    def _open(self) -> Settings:
+        """The settings of the demo's service; its data directory is made when there is none, whole or not at all."""
+        if not self.places.config.exists():
+            say("建立账本", "making a ledger", self.places.root)
+            making = self.root / "ledger.making"
+            shutil.rmtree(making, ignore_errors=True)
+            settings = Settings(data_dir=making, public_host=PUBLIC_HOST, origin=ORIGIN)
+            init_data_directory(settings, wall_clock_ms)
+            making.rename(self.places.root)
+        # Everybody in the demo comes from one address.
+        return Settings(data_dir=self.places.root, host=self._host, client_rate=1_000, client_burst=10_000)
+
+    def _load_and_check(self, base_url: str) -> bool:
+        policy_text = self.places.policy.read_text(encoding="utf-8")
+        write_atomically(self.root / "policy", policy_text, mode=0o644)
+        policy = Policy.parse(policy_text)
+        registrar = self._registrar()
+        with Service(base_url, policy) as service, Bars() as bars:
+            producers = Producers(service, self.home, load_templates(), bars)
+            producers.registrar(registrar)
+            directories = [Directory.read(Path(str(files("suyuan.sample_batches") / name))) for name in FAMILIES]
+            self._load(producers, directories)
+            statements = self._check_receipts(policy, bars)
+            products = [self._check_product(service, directory, policy) for directory in directories]
+        self._tell(base_url, products, statements)
+        if any(product.faults for product in products):
+            for product in products:
+                for fault in product.faults:
+                    complain(f"{product.family}：{fault}", f"{product.family}: {fault}")
+            return False
+        self._write_demo_json(base_url, products, registrar, directories)
+        return True
+
+    def _load(self, producers: Producers, directories: Sequence[Directory]) -> None:
+        """As the producers' own systems would: the registrar first, then each batch by itself."""
+        say("装载示例批次", "loading the sample batches", ", ".join(FAMILIES))
+        producers.register(directories)
+        actors = _actors(directories)
+        producers.api_keys([*actors, REGISTRAR_ID])
+        producers.service_keys(actors)
+        with ThreadPoolExecutor(len(directories)) as pool:
+            try:
+                for loaded in [pool.submit(producers.load, directory) for directory in directories]:
+                    loaded.result()
+            except BaseException:
+                producers.service.close()  # so that the other batches stop, too
+                raise
+
+    def _check_receipts(self, policy: Policy, bars: Bars) -> int:
+        """Verify every receipt that was kept against its statement, without the service. Returns their number."""
+        checked = 0
+        for outbox in self.home.outboxes():
+            receipts, lines = outbox.receipts(), outbox.lines()
+            advance = bars.task(f"验证回执 receipts {outbox.path.stem}", len(lines))
+            for line in lines:
+                report = verify_receipt(receipts[line.hash].receipt, line.signed.statement.encode("ascii"), policy)
+                if not report.ok:
+                    raise SettingsError(f"{outbox.receipts_path}: {line.what}: {report.lines('en')}")
+                advance(1)
+                checked += 1
+        return checked
+
+    def _check_product(self, service: Service, directory: Directory, policy: Policy) -> Product:
+        """Fetch a product's page and bundle as a shopper would, and verify the bundle as a stranger would."""
+        uri = f"https://{PUBLIC_HOST}{directory.batch['product']}"
+        family, title = str(directory.batch["family"]), directory.batch["title"]
+        product = Product(family, f"{title['zh']}  {title['en']}", uri)
+        faults = []
+        page = service.get(product.page, accept="text/html", lang="zh")
+        if not page.headers.get("content-type", "").startswith("text/html"):
+            faults.append(f"{product.page}: no page, but {page.headers.get('content-type')}")
+        bundle = service.get("/proof", accept=PROOF_TYPE, uri=uri).content
+        proof = self.root / "proofs" / f"{family}.proof.json"
+        proof.parent.mkdir(exist_ok=True)
+        proof.write_bytes(bundle)
+        report = verify_bundle(bundle, policy, require_completeness=False)
+        faults += [failure.line("zh") + " " + failure.en for failure in report.failures]
+        return Product(family, product.title, uri, tuple(faults))
+
+    # ------------------------------------------------------------ telling
+
+    def _tell(self, base_url: str, products: Sequence[Product], statements: int) -> None:
+        for product in products:
+            state = "证明不成立 NOT VERIFIED" if product.faults else "证明成立 verified"
+            print(f"\n{product.title}\n  {base_url}{product.page}\n  {product.uri}\n  {state}")
+        print("\n" + symbol.terminal(base_url + products[0].page, colour=sys.stdout.isatty()))
+        faulty = sum(1 for product in products if product.faults)
+        say(
+            f"{statements} 张回执与 {len(products) - faulty} 份证明包验证通过，用时 {self._seconds()} 秒",
+            f"{statements} receipts and {len(products) - faulty} proof bundles verified, in {self._seconds()} s",
+            "",
+        )
+        policy, proof = self.root / "policy", self.root / "proofs" / f"{FAMILIES[0]}.proof.json"
+        say("离线验证", "verify offline", f"suyuan verify {proof} --policy {policy} --without-completeness")
+        say("首页", "home page", f"{base_url}/")
+        say("接口文档", "API documentation", f"{base_url}/docs")
+        if urlsplit(base_url).hostname in ("127.0.0.1", "::1"):
+            say("手机扫码：加 --host 0.0.0.0", "to scan with a phone in this network: --host 0.0.0.0", "")
+
+    def _write_demo_json(
+        self, base_url: str, products: Sequence[Product], registrar: PrivateKey, directories: Sequence[Directory]
+    ) -> None:
+        secrets, actors = self.home.api_keys(), _actors(directories)
+        document: Mapping[str, Any] = {
+            "base_url": base_url,
+            "policy": str((self.root / "policy").resolve()),
+            "products": [{"uri": one.uri, "page": one.page, "family": one.family} for one in products],
+            "api_keys": {actor: secrets[actor] for actor in actors},
+            "device_keys": {actor: str(self.home.keys.path(actor).resolve()) for actor in actors},
+            "registrar": {
+                "id": REGISTRAR_ID,
+                "kid": registrar.public.kid,
+                "key": str(self.places.registrar_key.resolve()),
+                "passphrase_file": str(self.places.passphrase.resolve()),
+                "api_key": secrets[REGISTRAR_ID],
+            },
+            "logins": [],
+        }
+        write_atomically(self.root / "demo.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        say("登录数据（API 密钥）", "sign-in data (API keys)", (self.root / "demo.json").resolve())
+        for directory in directories:
+            actor = directory.records[0]["by"]
+            name = next(one["name"] for one in directory.actors if one["id"] == actor)
+            print(f"  {name['zh']} {name['en']}\n    {actor}  {secrets[actor]}")
+
+    def _registrar(self) -> PrivateKey:
+        return load_private_key(self.places.registrar_key, self.places.passphrase.read_bytes().strip())
+
+    def _seconds(self) -> str:
+        return f"{time.monotonic() - self._began:.1f}"
+
+
+def say(zh: str, en: str, what: object) -> None:
+    """A line for people."""
+    print(f"{zh} {en}" + (f": {what}" if str(what) else ""), flush=True)
+
+
+def _actors(directories: Sequence[Directory]) -> list[str]:
+    """The actors of all directories, each once."""
+    return list(dict.fromkeys(str(actor["id"]) for directory in directories for actor in directory.actors))
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[None]:
+    """Within it, SIGINT and SIGTERM raise Stopped, once; what comes after that is clearing up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for one in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(one, signal.SIG_IGN)
+        raise Stopped
+
+    before = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def _lock(mark: TextIO, root: Path) -> None:
+    """Hold the directory for as long as this process lives."""
+    try:
+        import fcntl
+    except ImportError:  # no such lock on this system
+        return
+    try:
+        fcntl.flock(mark, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SettingsError(f"another demo is running in {root}") from None
+
+
+def _address(listening: socket.socket) -> str:
+    """Host and port to reach the socket at; one that listens everywhere is named as other machines see this one."""
+    host, port = listening.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "127.0.0.1"
+        # Connecting a datagram socket sends nothing; it only makes the system choose the address it would send from.
+        with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect(("192.0.2.1", 9))
+            host = probe.getsockname()[0]
+    return f"[{host}]:{port}" if ":" in host else f"{quote(host)}:{port}"

@@ -1,0 +1,83 @@
+"""Running the web application: as the process itself, or in a thread of a program that is also its first client."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from types import TracebackType
+
+import uvicorn
+
+from .app import create_app
+from .settings import Settings, SettingsError
+
+APPLICATION = "suyuan.api.app:create_app"
+
+
+def serve(settings: Settings) -> None:
+    """Run the service until it is told to stop; worker processes read their settings from the environment."""
+    uvicorn.run(
+        APPLICATION,
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        log_config=None,  # the application sets its own logging up
+        access_log=False,
+        proxy_headers=False,  # the application knows which proxies to believe
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.shutdown_seconds),
+    )
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A listening socket; without a port, `Settings.port`'s default or, when that is taken, any free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if port is not None:
+        return socket.create_server((host, port), family=family)
+    try:
+        return socket.create_server((host, Settings.model_fields["port"].default), family=family)
+    except OSError:
+        return socket.create_server((host, 0), family=family)
+
+
+class Server:
+    """The service in a thread, as a context manager: answering when entered, all answered and closed when left."""
+
+    def __init__(self, settings: Settings, listening: socket.socket) -> None:
+        self._socket = listening
+        config = uvicorn.Config(
+            create_app(settings),
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.shutdown_seconds),
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="service", daemon=True)
+
+    def __enter__(self) -> Server:
+        self._thread.start()
+        while not self._server.started:
+            self._thread.join(0.01)
+            if not self._thread.is_alive():
+                raise SettingsError("the service did not start; see its log")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def wait(self) -> None:
+        """Wait for as long as the service runs."""
+        while self._thread.is_alive():
+            self._thread.join(1)
+
+    def _run(self) -> None:
+        with contextlib.suppress(SystemExit):  # how uvicorn says that it could not start; `started` stays false
+            self._server.run(sockets=[self._socket])
