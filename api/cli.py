@@ -1,0 +1,411 @@
+"""The command line: what people type, composed from the rooms. Each command imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .console import FAILED, Bars, environment, explain, language
+
+if TYPE_CHECKING:
+    from .loading import Producers
+    from .settings import Settings
+
+app = typer.Typer(
+    help="溯源：从田间到餐桌，逐环节签名、上链、可验证。 Traceability on a Merkle ledger, provable offline.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+key_app = typer.Typer(help="设备密钥 / Device keys.", no_args_is_help=True)
+api_key_app = typer.Typer(help="接口密钥 / API keys.", no_args_is_help=True)
+app.add_typer(key_app, name="key")
+app.add_typer(api_key_app, name="api-key")
+
+
+class Lang(StrEnum):
+    """Languages of reports."""
+
+    zh = "zh"
+    en = "en"
+
+
+class Algorithm(StrEnum):
+    """Signature algorithms of device keys."""
+
+    Ed25519 = "Ed25519"
+    ES256 = "ES256"
+
+
+class Kind(StrEnum):
+    """What a signed statement says."""
+
+    event = "event"
+    actor = "actor"
+    key = "key"
+    credential = "credential"
+
+
+Data = Annotated[Path | None, typer.Option("--data", help="数据目录 / data directory (SUYUAN_DATA_DIR)")]
+Url = Annotated[str, typer.Option("--url", help="服务地址 / address of the service")]
+KeyFile = Annotated[Path, typer.Option("--key", help="私钥文件 / private key file (PEM, mode 0600)")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="私钥口令文件，亦可用 SUYUAN_KEY_PASSPHRASE / file with the key's passphrase, or SUYUAN_KEY_PASSPHRASE"
+    ),
+]
+ActorId = Annotated[
+    str | None, typer.Option("--actor", help="主体编号，默认取密钥文件名 / actor id, by default the key file's name")
+]
+HomeFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", help="密钥、发件箱与回执所在目录 / folder of keys, outbox and receipts (default: by service, XDG)"
+    ),
+]
+PolicyFile = Annotated[Path | None, typer.Option("--policy", help="信任策略文件 / policy file: whom to trust")]
+
+
+# ---------------------------------------------------------------- the demo and the service
+
+
+@app.command()
+def demo(
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="端口 / port (8000, or a free one)")] = None,
+    data: Annotated[Path, typer.Option(help="演示目录 / directory of the demo")] = Path("suyuan-demo"),
+    once: Annotated[bool, typer.Option("--once", help="验证后即结束 / end after the checks")] = False,
+    host: Annotated[str, typer.Option(help="监听地址 / address to listen on")] = "127.0.0.1",
+) -> None:
+    """演示：建账本，装载三个示例批次，验证全部证明，然后服务。
+
+    Demo: make a ledger, load the three sample batches, check every proof, then serve.
+    """
+    from .demo import Demo
+
+    raise typer.Exit(Demo(data.resolve(), host=host, port=port).run(once=once))
+
+
+@app.command()
+def init(
+    public_host: Annotated[
+        str | None, typer.Option(help="标识域，建立后不可改 / identity host, fixed for ever (SUYUAN_PUBLIC_HOST)")
+    ] = None,
+    origin: Annotated[str | None, typer.Option(help="账本名 / origin of the log (SUYUAN_ORIGIN)")] = None,
+    data: Data = None,
+    registrar_key: Annotated[Path | None, typer.Option(help="已有的登记机构私钥 / an existing registrar key")] = None,
+    registrar_jwk: Annotated[
+        Path | None, typer.Option(help="登记机构公钥 JWK / public JWK of a registrar who keeps the key")
+    ] = None,
+) -> None:
+    """建立数据目录：密钥、数据库、信任策略。 Make a data directory: keys, database, policy."""
+    from .data_directory import DataDirectory, init_data_directory
+    from .services import wall_clock_ms
+
+    settings = _settings(
+        data, public_host=public_host, origin=origin, registrar_key=registrar_key, registrar_jwk=registrar_jwk
+    )
+    made = init_data_directory(settings, wall_clock_ms)
+    places = DataDirectory(settings.data_dir)
+    print(f"标识域 identity host  https://{made.identity.public_host}")
+    print(f"账本公钥 log key      {made.log_vkey}")
+    print(f"登记机构 registrar    {made.registrar_kid}  {made.registrar_key or ''}")
+    print(f"信任策略 policy       {places.policy}")
+    if places.passphrase.exists():
+        print(f"请妥善备份口令与密钥 back up the passphrase and the keys: {places.passphrase}, {places.keys}")
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="端口 / port")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="进程数 / processes")] = None,
+    data: Data = None,
+) -> None:
+    """运行服务。 Run the service."""
+    import os
+
+    from .data_directory import DataDirectory
+    from .server import serve as run
+    from .settings import PREFIX
+
+    settings = _settings(data, host=host, port=port, workers=workers)
+    DataDirectory(settings.data_dir).identity(settings)
+    # Worker processes are started anew and read the environment.
+    os.environ[PREFIX + "DATA_DIR"] = str(settings.data_dir)
+    run(settings)
+
+
+@app.command()
+def rebuild(data: Data = None) -> None:
+    """由账本重放，重建全部派生数据表。 Rebuild all derived tables by replaying the ledger."""
+    from ..trace.replay import rebuild as replay
+    from .self_check import opened
+
+    with opened(_settings(data)) as services, Bars() as bars:
+        progress = bars.measured("重放 replayed")
+        entries = replay(services.log, services.templates, services.names, services.policy.registrars, progress)
+    print(f"已由 {entries} 条账本条目重建  rebuilt from {entries} entries")
+
+
+@app.command()
+def check(
+    data: Data = None, lang: Annotated[Lang | None, typer.Option(help="报告语言 / language of the report")] = None
+) -> None:
+    """自检：重算每个散列与签名，比对派生数据表。 Self-check: every hash and signature again, and the derived tables.
+
+    派生表的比对期间暂停写入。 Appends wait while the derived tables are compared.
+    """
+    from .self_check import opened, self_check
+
+    with opened(_settings(data)) as services, Bars() as bars:
+        report = self_check(services, bars)
+    for line in report.lines(_lang(lang)):
+        print(line)
+    raise typer.Exit(0 if report.ok else FAILED)
+
+
+# ---------------------------------------------------------------- the producer's side
+
+
+@key_app.command("new")
+def key_new(
+    path: Annotated[Path, typer.Argument(help="密钥文件，如 <主体编号>.pem / key file, such as <actor>.pem")],
+    actor: ActorId = None,
+    origin: Annotated[str | None, typer.Option(help="账本名，用于登记文件 / origin, for the registration")] = None,
+    algorithm: Annotated[Algorithm, typer.Option("--alg", help="算法 / algorithm")] = Algorithm.Ed25519,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: Annotated[
+        bool,
+        typer.Option("--no-passphrase", help="以明文保存（0600），由设备自身保护 / in clear: the device guards it"),
+    ] = False,
+) -> None:
+    """生成设备密钥；给出 --origin 时另写登记文件，交登记机构。
+
+    Make a device key; with --origin also its registration, for the registrar to sign.
+    """
+    from . import key_files
+
+    passphrase = None if no_passphrase else key_files.new_passphrase(passphrase_file, environment())
+    owner = key_files.actor_of(path, actor) if origin is not None else None
+    key = key_files.new_key(path, algorithm.value, passphrase)
+    print(f"{path}\nkid {key.public.kid}\n{json.dumps(key.public.jwk)}")
+    if origin is not None and owner is not None:
+        key_files.device_key(path, key, owner, origin, time.time_ns() // 1_000_000)
+        print(f"交登记机构 for the registrar: {path.with_suffix('.key.json')}")
+
+
+@app.command()
+def sign(
+    files: Annotated[list[Path], typer.Argument(metavar="EVENT.json...", help="事件或记录 / events or records")],
+    key: KeyFile,
+    actor: ActorId = None,
+    kind: Annotated[Kind, typer.Option(help="声明种类 / kind of statement")] = Kind.event,
+    url: Annotated[
+        str | None, typer.Option(help="服务地址，用以得知账本名 / service, to learn the origin from")
+    ] = None,
+    origin: Annotated[str | None, typer.Option(help="账本名（离线签名）/ origin of the log, to sign offline")] = None,
+    public_host: Annotated[
+        str | None, typer.Option(help="标识域（离线签名）/ identity host, to sign offline; by default the event's own")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="输出文件，默认标准输出 / file, by default standard output")] = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """用设备密钥签署事件，输出可提交的 NDJSON。 Sign events with a device key; the output is what `submit` takes."""
+    from . import signing
+    from .key_files import actor_of, read_key
+
+    issuer = actor_of(key, actor)
+    private = read_key(key, passphrase_file, environment())
+    if url is not None:
+        from .client import Service
+
+        with Service(url) as service:
+            origin, public_host = origin or service.origin, public_host or service.public_host
+    lines = [
+        signing.sign(body, kind.value, private, issuer, origin=origin, public_host=public_host)
+        for path in files
+        for body in signing.read_bodies(path)
+    ]
+    text = "".join(json.dumps(line.submission) + "\n" for line in lines)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        out.write_text(text, encoding="ascii")
+
+
+@app.command()
+def submit(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="`sign` 的输出 / what `sign` wrote")],
+    url: Url,
+    key: Annotated[Path | None, typer.Option(help="私钥，首次用以取得接口密钥 / key, to get an API key once")] = None,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """提交签名声明；回执经验证后存为 FILE.receipt。可随时重来。
+
+    Submit statements; each receipt is verified and kept as FILE.receipt. May be repeated at any time.
+    """
+    from .key_files import read_key
+    from .submitting import submit_files
+
+    private = None if key is None else read_key(key, passphrase_file, environment())
+    producers, bars = _producers(url, home, policy)
+    with producers.service, bars:
+        for path, recorded in submit_files(producers, files, private):
+            print(f"{recorded.index}  {path}" + ("  （已在账本上 already there）" if recorded.duplicate else ""))
+
+
+@app.command()
+def load(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="记录目录 / directory of records")],
+    url: Url,
+    registrar_key: Annotated[
+        Path | None, typer.Option(help="登记机构私钥：先登记主体与密钥 / registrar's key: registers the actors first")
+    ] = None,
+    registrar_id: Annotated[str, typer.Option(help="登记机构编号 / the registrar's id")] = "registrar",
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """经公开接口装载一个记录目录，各主体用自己的设备密钥签名；中断后重来即续。
+
+    Load a directory of records through the public API, each actor signing with its own device key. Goes on where it
+    was cut off.
+    """
+    from .key_files import read_key
+    from .producer import Directory
+
+    private = None if registrar_key is None else read_key(registrar_key, passphrase_file, environment())
+    source = Directory.read(directory)
+    producers, bars = _producers(url, home, policy)
+    with producers.service, bars:
+        if private is not None:
+            producers.registrar(private, registrar_id)
+            producers.register([source])
+        producers.load(source)
+    print(f"{len(source.records)} 条记录已在账本上  records are on the ledger; {producers.home.folder}")
+
+
+@api_key_app.command("new")
+def api_key_new(
+    url: Url, key: KeyFile, actor: ActorId = None, home: HomeFolder = None, passphrase_file: PassphraseFile = None
+) -> None:
+    """凭私钥取得接口密钥（登记机构可为没有设备密钥的主体申请）。 Get an API key for a private key.
+
+    A registrar's key gets one for an actor without a device key.
+    """
+    from .key_files import actor_of, read_key
+
+    owner, private = actor_of(key, actor), read_key(key, passphrase_file, environment())
+    producers, _ = _producers(url, home, None)
+    with producers.service as service:
+        secret = service.api_key(private, owner)
+        producers.home.keep_api_key(owner, secret)
+    print(secret)
+
+
+@api_key_app.command("list")
+def api_key_list(
+    url: Url, actor: Annotated[str, typer.Option(help="主体编号 / actor id")], home: HomeFolder = None
+) -> None:
+    """列出主体的接口密钥。 List the actor's API keys."""
+    producers, _ = _producers(url, home, None)
+    with producers.service as service:
+        for row in producers.with_api_key(actor, service.api_keys):
+            print(f"{row['id']}  …{row['lastFour']}  {row['created']}")
+
+
+@api_key_app.command("revoke")
+def api_key_revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="`api-key list` 所列 / as `api-key list` shows it")],
+    url: Url,
+    actor: Annotated[str, typer.Option(help="主体编号 / actor id")],
+    home: HomeFolder = None,
+) -> None:
+    """吊销接口密钥。 Revoke an API key."""
+    producers, _ = _producers(url, home, None)
+    with producers.service as service:
+        producers.with_api_key(actor, lambda secret: service.revoke_api_key(secret, key_id))
+    print(f"已吊销 revoked: {key_id}")
+
+
+# ---------------------------------------------------------------- verifying and measuring
+
+
+@app.command()
+def verify(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="证明包或回执 / proof bundle, or a receipt")],
+    policy: Annotated[Path, typer.Option("--policy", help="信任策略文件 / policy file: whom to trust")],
+    without_completeness: Annotated[
+        bool, typer.Option("--without-completeness", help="不要求完整性证明 / do not ask whether all is there")
+    ] = False,
+    statement: Annotated[Path | None, typer.Option(help="回执所属的声明 / the statement that a receipt is for")] = None,
+    lang: Annotated[Lang | None, typer.Option(help="报告语言 / language of the report")] = None,
+) -> None:
+    """离线验证：0 成立，1 不成立，2 无法读取。 Verify offline: 0 it holds, 1 it does not, 2 it cannot be read."""
+    from .verifying import verify_file
+
+    ok, lines = verify_file(bundle, policy, statement, _lang(lang), completeness=not without_completeness)
+    for line in lines:
+        print(line)
+    raise typer.Exit(0 if ok else FAILED)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="ledger")] = "ledger",
+    quick: Annotated[bool, typer.Option("--quick", help="少量试跑 / a small part of the work")] = False,
+) -> None:
+    """性能测量，与同次测得的极限并列。 Benchmarks beside the limits measured in the same run."""
+    from .bench import run_benchmarks
+
+    run_benchmarks(name, quick=quick)
+
+
+# ---------------------------------------------------------------- shared steps
+
+
+def _settings(data: Path | None, **overrides: Any) -> Settings:
+    from .settings import load_settings
+
+    return load_settings(environment(), data_dir=data, **overrides)
+
+
+def _lang(chosen: Lang | None) -> Any:
+    return chosen.value if chosen is not None else language(environment())
+
+
+def _producers(url: str, home: Path | None, policy: Path | None) -> tuple[Producers, Bars]:
+    from ..ledger.policy import Policy
+    from ..trace.template import load_templates
+    from .client import Service
+    from .loading import Producers
+    from .producer_home import Home, default_home
+
+    folder = Home(home or default_home(url))
+    trusted = Policy.parse(policy.read_bytes()) if policy is not None else folder.trusted()
+    bars = Bars()
+    return Producers(Service(url, trusted), folder, load_templates(), bars), bars
+
+
+def main() -> None:
+    """Run the command line; foreseen errors are told in Chinese and English, others keep their traceback."""
+    try:
+        app(prog_name="suyuan")
+    except Exception as error:
+        code = explain(error)
+        if code is None:
+            raise
+        sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Verifying a file as a stranger would: a proof bundle or a receipt, and a policy; no network, database or clock."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ..ledger.errors import ProofError
+from ..ledger.policy import Policy
+from ..ledger.verify import verify_bundle, verify_receipt
+from .console import Unusable
+
+_RECEIPT = b"c2sp.org/tlog-proof@"
+MAX_BYTES = 64_000_000
+
+
+def verify_file(
+    path: Path, policy: Path, statement: Path | None, lang: Literal["zh", "en"], *, completeness: bool
+) -> tuple[bool, list[str]]:
+    """Whether a bundle or receipt holds, and the report for people. Raises Unusable, OSError."""
+    try:
+        trusted = Policy.parse(_read(policy))
+    except ProofError as error:
+        raise Unusable(f"{policy} 不是策略文件：{error}", f"{policy} is no policy file: {error}") from error
+    content = _read(path)
+    if content.startswith(_RECEIPT):
+        jws = None if statement is None else _read(statement).strip().partition(b"~")[0]
+        receipt = verify_receipt(content, jws, trusted, require_quorum=trusted.quorum is not None)
+        return receipt.ok, receipt.lines(lang)
+    try:
+        bundle = verify_bundle(content, trusted, require_completeness=completeness)
+    except ProofError as error:
+        raise Unusable(f"{path} 不是证明包：{error}", f"{path} is no proof bundle: {error}") from error
+    return bundle.ok, bundle.lines(lang)
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise Unusable(f"{path} 过大", f"{path} is too large")
+    return content
