@@ -1,4 +1,4 @@
-"""What routes ask for: the services, the caller, the reader."""
+"""What routes ask for: the services, the caller, the reader. Coroutines, so that none of it costs a thread."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _bearer = HTTPBearer(
 )
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The services of this process."""
     services: Services = request.app.state.services
     return services
 
 
-def caller_of(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+async def caller_of(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
     """The authenticated caller. Raises HttpRefusal 401 when credentials are missing or wrong."""
     caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None:
@@ -39,7 +39,8 @@ async def reader_of(request: Request, _: Annotated[object, Security(_bearer)]) -
     refused = getattr(request.state, "credentials_refused", None)
     if refused is not None:
         raise refused
-    return await run_in_threadpool(services_of(request).viewer, getattr(request.state, "caller", None))
+    services: Services = request.app.state.services
+    return await run_in_threadpool(services.viewer, getattr(request.state, "caller", None))
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]

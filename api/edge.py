@@ -118,7 +118,9 @@ class Edge:
             services.client_limit.take(client)
             return
         try:
-            caller = await run_in_threadpool(services.api_keys.authenticate, authorization)
+            caller = services.api_keys.remembered(authorization)
+            if caller is None:
+                caller = await run_in_threadpool(services.api_keys.authenticate, authorization)
         except Refusal as refusal:
             services.client_limit.take(client, COST_OF_WRONG_CREDENTIALS)
             state["credentials_refused"] = refusal

@@ -39,8 +39,8 @@ logger = logging.getLogger("suyuan.service")
 Clock = Callable[[], int]
 LARGE_BODIES = 16
 """NDJSON bodies and uploads that one process holds in memory at a time."""
-HEAVY_READS = 6
-"""Stories, bundles and walks that one process gathers at a time."""
+HEAVY_READS, HEAVY_QUEUE = 6, 20
+"""Stories, bundles and walks that one process gathers at a time, and how many more may wait: they wait in threads."""
 HEAVY_WAIT_SECONDS = 5.0
 
 
@@ -74,6 +74,7 @@ class Services:
     credential_limit: RateLimit
     large_bodies: asyncio.Semaphore
     heavy_reads: threading.BoundedSemaphore
+    heavy_queue: threading.BoundedSemaphore
     halted: LogHalted | None = None
     """Why the log refused to sign when it was last asked; None while it signs."""
 
@@ -105,13 +106,18 @@ class Services:
 
     @contextmanager
     def heavy(self) -> Iterator[None]:
-        """Room for a read that takes many rows and signatures; raises Busy when none is free for some seconds."""
-        if not self.heavy_reads.acquire(timeout=HEAVY_WAIT_SECONDS):
-            raise Busy(HEAVY_READS, 2)
+        """Room for a read that takes many rows and signatures; raises Busy when too many wait, or wait too long."""
+        if not self.heavy_queue.acquire(blocking=False):
+            raise Busy(HEAVY_QUEUE, 2)
         try:
-            yield
+            if not self.heavy_reads.acquire(timeout=HEAVY_WAIT_SECONDS):
+                raise Busy(HEAVY_QUEUE, 2)
+            try:
+                yield
+            finally:
+                self.heavy_reads.release()
         finally:
-            self.heavy_reads.release()
+            self.heavy_queue.release()
 
     async def close(self) -> None:
         """Let everything accepted be committed and answered, then let go of the database."""
@@ -176,6 +182,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         credential_limit=RateLimit(settings.credential_rate, settings.credential_burst),
         large_bodies=asyncio.Semaphore(LARGE_BODIES),
         heavy_reads=threading.BoundedSemaphore(HEAVY_READS),
+        heavy_queue=threading.BoundedSemaphore(HEAVY_READS + HEAVY_QUEUE),
     )
     try:
         services.check()

@@ -76,9 +76,7 @@ async def submit_statements(request: Request, services: ServicesDep, caller: Cal
         if isinstance(taken, Answer):
             return _answer(request, taken, replayed=True)
     try:
-        prepared = await run_in_threadpool(
-            services.capture.prepare, await run_in_threadpool(_read_sd_jwt, body), caller.actor
-        )
+        prepared = await run_in_threadpool(services.capture.prepare, _read_sd_jwt(body), caller.actor)
         receipt = await services.batcher.submit(prepared)
     except Exception:
         # A statement may be sent again as it is: whatever became of this attempt, the ledger knows it.
