@@ -286,7 +286,7 @@ class Story:
     origin: Text | None
     """Where it comes from: the divisions of its plots, largest share first."""
     harvested: tuple[date, date] | None
-    """First and last day of the harvest; of liquor: of the distilling."""
+    """First and last day of the harvest."""
     minimum_age: tuple[Decimal, Decimal] | None = None
     """Liquor only: minimum and mass-weighted mean age in years on the bottling date, derived from the ledger."""
     highlights: tuple[Fact, ...] = ()

@@ -15,8 +15,9 @@ WIDTH = 100.0
 DEPTH = 60.0
 """A row's drawing is WIDTH by DEPTH units, stretched to the room that its words need."""
 GAP = 1.2
-MOST_RIBBONS = 32
-"""With more between two rows, ribbons go from group to group instead of from lot to lot."""
+CROSSING = 1.5
+"""With more ribbons between two rows than this times the lots of the fuller one, they go from group to group."""
+FEW_RIBBONS = 12
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,17 @@ class _Slot:
 
 
 def rows(ancestry: Ancestry, ends: Iterable[str], t: Texts) -> tuple[Row, ...]:
-    """The generations, roots first and the lot itself last. Empty when the lot has no ancestors."""
+    """The generations, roots first and the lot itself last. Empty when the lot has no ancestors.
+
+    `ends`: URIs or names of the lots where proven ancestry ends.
+    """
     nodes = {node.uri: node for node in ancestry.nodes}
     drawable = (edge for edge in ancestry.edges if edge.parent in nodes and edge.child in nodes)
     edges = _merged(edge for edge in drawable if nodes[edge.parent].level > nodes[edge.child].level)
     if not edges:
         return ()
-    ending = frozenset(ends)
+    named = frozenset(ends)
+    ending = frozenset(node.uri for node in nodes.values() if node.uri in named or node.name in named)
     levels = sorted({node.level for node in nodes.values()}, reverse=True)
     slots, hops = _layered(nodes, edges, levels)
     _order_and_place(slots, hops, levels)
@@ -236,7 +241,8 @@ def _ribbons(here: Sequence[_Slot], below: Sequence[_Slot], hops: Sequence[tuple
     """One path of all ribbons from this row to the next; each end as wide as its part of the bar it touches."""
     upper, lower = {slot.key: slot for slot in here}, {slot.key: slot for slot in below}
     between = [hop for hop in hops if hop[0] in upper and hop[1] in lower]
-    if len(between) > MOST_RIBBONS:
+    fuller = max(len({hop[0] for hop in between}), len({hop[1] for hop in between}), 1)
+    if len(between) > max(FEW_RIBBONS, CROSSING * fuller):
         between, upper, lower = _joined(between, upper, lower)
     out_total: dict[str, float] = defaultdict(float)
     in_total: dict[str, float] = defaultdict(float)

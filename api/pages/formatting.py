@@ -57,6 +57,14 @@ def quantity(value: Quantity, t: Texts) -> str:
     return f"{number(value.value)} {t(key) if key in t else value.uom}"
 
 
+def net_content(value: Quantity, t: Texts) -> str:
+    """The content of a pack as labels write it: below a kilogram in grams, below a litre in millilitres."""
+    smaller = {"KGM": "GRM", "LTR": "MLT"}.get(value.uom)
+    if smaller and value.value < 1:
+        return quantity(Quantity((value.value * 1000).normalize() + 0, smaller), t)
+    return quantity(value, t)
+
+
 def total(values: Iterable[Quantity | None], t: Texts) -> str:
     """The sum of the known amounts, one figure a unit, joined by a plus sign; empty when none is known."""
     sums: dict[str, Decimal] = {}
@@ -137,8 +145,20 @@ def fact(value: Fact, t: Texts) -> str | tuple[str, ...]:
         return day(inner, t)
     text = number(inner) if isinstance(inner, (Decimal, int)) else t.pick(inner)
     if not value.unit:
-        return text
-    return text + ("" if value.unit in ("%", "‰") else " ") + value.unit
+        return word(text, t)
+    return text + ("" if value.unit in ("%", "‰") else " ") + unit(value.unit, t)
+
+
+def unit(name: str, t: Texts) -> str:
+    """A display unit in the page's language, where it is a known Chinese word."""
+    key = f"unit.{name}"
+    return t(key) if key in t else name
+
+
+def word(text: str, t: Texts) -> str:
+    """A set phrase of laboratories in the page's language; anything else as it was written."""
+    key = f"word.{text}"
+    return t(key) if key in t else text
 
 
 def flat(value: str | tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 
-from ...trace.story import Story, Text
+from ...trace.story import Certificate, LaboratoryReport, Story, Text
 from . import flow, formatting, plot_map, reference, summary, timeline
 from .assets import static_url
 from .texts import LANGUAGES, Lang, Texts, texts
@@ -50,7 +50,6 @@ def render_product(story: Story, *, lang: Lang, large: bool, urls: PageUrls) -> 
     Everything in `story` is escaped; addresses that are not paths on this host or https are shown without a link.
     """
     t = texts(lang)
-    reports = sorted(story.reports, key=lambda report: (report.lot != story.uri, -report.place.index))
     return _render(
         "product.html",
         t,
@@ -62,7 +61,8 @@ def render_product(story: Story, *, lang: Lang, large: bool, urls: PageUrls) -> 
         points=summary.points(story, t),
         badge=summary.badge(story, t),
         chapters=timeline.chapters(story, t),
-        reports=reports,
+        reports=_reports(story),
+        certificates=_certificates(story),
         plot_map=plot_map.draw(story.plots),
         map_box=(plot_map.WIDTH, plot_map.HEIGHT),
         flow_rows=flow.rows(story.ancestry, story.proven_ancestry_ends, t),
@@ -72,6 +72,26 @@ def render_product(story: Story, *, lang: Lang, large: bool, urls: PageUrls) -> 
         sign=summary.sign,
         verdict=partial(summary.verdict, t=t),
     )
+
+
+def _reports(story: Story) -> list[tuple[LaboratoryReport, list[str]]]:
+    """Each report once, those on this lot first and the newest before; with the names of other lots it is on."""
+    names = {node.uri: node.name for node in story.ancestry.nodes}
+    ordered = sorted(story.reports, key=lambda report: (report.lot != story.uri, -report.place.index))
+    found: dict[int, tuple[LaboratoryReport, list[str]]] = {}
+    for report in ordered:
+        others = found.setdefault(report.place.index, (report, []))[1]
+        if report.lot != story.uri:
+            others.append(names.get(report.lot, report.lot.rpartition("/")[2]))
+    return list(found.values())
+
+
+def _certificates(story: Story) -> list[Certificate]:
+    """Each certificate once, however often it stands on the ledger."""
+    found: dict[tuple[object, ...], Certificate] = {}
+    for each in story.certificates:
+        found.setdefault((each.type, each.number, each.holder.id, each.valid_from, each.valid_until), each)
+    return list(found.values())
 
 
 def _ended(story: Story) -> list[str]:
@@ -129,6 +149,9 @@ def _render(template: str, t: Texts, *, large: bool, urls: PageUrls, **values: o
             days=partial(formatting.days, t=t),
             moment=partial(formatting.moment, t=t),
             quantity=partial(formatting.quantity, t=t),
+            unit=partial(formatting.unit, t=t),
+            word=partial(formatting.word, t=t),
+            net_content=partial(formatting.net_content, t=t),
             **values,
         )
     )

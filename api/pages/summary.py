@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,12 @@ Sign = Literal["", "good", "bad", "open"]
 
 # Families with a look of their own; anything else is drawn in ink.
 FAMILIES = ("tea", "chili", "baijiu")
+
+
+DATED_BY = {"baijiu": "baijiu.round_distilled"}
+"""The stage whose days are asked for first, where it is not the harvest."""
+MOST_HIGHLIGHTS = 4
+"""Of the highlighted facts this many stand at the top; all of them stand with their steps."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +48,10 @@ def family(story: Story) -> str:
 
 
 def title(story: Story) -> Text:
-    """The product's name, else the lot's own."""
-    return story.product.name if story.product else Text(story.name, story.name)
+    """The product's name, figures kept with their units; else the lot's own."""
+    if story.product is None:
+        return Text(story.name, story.name)
+    return Text(*(re.sub(r"(?<=\d) (?=\w)", "\u00a0", name) for name in (story.product.name.zh, story.product.name.en)))
 
 
 def points(story: Story, t: Texts) -> tuple[Point, ...]:
@@ -51,7 +60,10 @@ def points(story: Story, t: Texts) -> tuple[Point, ...]:
     kind = family(story)
     if story.origin:
         found.append(Point(t("top.origin"), t.pick(story.origin), anchor="plots" if story.plots else ""))
-    if story.harvested:
+    dated = [step.time.date() for step in story.steps if step.stage == DATED_BY.get(kind) and not step.corrected_by]
+    if dated:
+        found.append(Point(t(f"top.dated.{kind}"), formatting.days(min(dated), max(dated), t)))
+    elif story.harvested:
         found.append(Point(t(f"top.harvested.{kind}"), formatting.days(*story.harvested, t)))
     if story.kind == "lot":
         found.append(_tested(story, t))
@@ -62,9 +74,9 @@ def points(story: Story, t: Texts) -> tuple[Point, ...]:
         amount = formatting.quantity(story.made, t) if story.made else ""
         found.append(Point(t(f"top.made.{kind}"), formatting.day(story.made_on, t), amount))
     found.append(Point(t("top.maker"), t.pick(story.maker.name)))
-    for each in story.highlights:
-        if not each.hidden and each.value is not None:
-            found.append(Point(t.pick(each.label), formatting.flat(formatting.fact(each, t))))
+    shown = [each for each in story.highlights if not each.hidden and each.value is not None]
+    for each in shown[:MOST_HIGHLIGHTS]:
+        found.append(Point(t.pick(each.label), formatting.flat(formatting.fact(each, t))))
     return tuple(found)
 
 

@@ -12,6 +12,8 @@ from .texts import Texts
 
 PHASES = ("origin", "making", "testing", "packing", "moving", "selling")
 PARTS = ("plot", "input", "output", "lot", "parent", "unit")
+OPAQUE = "#"
+"""How the name of a lot begins that is only the end of its random id."""
 MOST_NAMES = 8
 """A step that names more lots gives their number; the ancestry names each."""
 MOST_AMOUNTS = 4
@@ -89,6 +91,8 @@ class Chapter:
 
     phase: str
     span: str
+    backfilled: bool
+    """All of it was recorded later, which is said in full once; each entry still has the short word for it."""
     entries: tuple[Entry, ...]
 
 
@@ -106,7 +110,10 @@ def chapters(story: Story, t: Texts) -> tuple[Chapter, ...]:
             groups.setdefault(_kind(step, reported), []).append(step)
         entries = [_entry(group, places, reported, t) for group in groups.values()]
         days = [step.time.date() for step in steps]
-        made.append(Chapter(phase, formatting.days(min(days), max(days), t), tuple(_said_once(entries))))
+        later = len(entries) > 1 and all(entry.mark == "backfilled" for entry in entries)
+        if later:
+            entries = [replace(entry, recorded=t("lag.backfilled_short"), mark="") for entry in entries]
+        made.append(Chapter(phase, formatting.days(min(days), max(days), t), later, tuple(_said_once(entries))))
     return tuple(made)
 
 
@@ -136,7 +143,7 @@ def _entry(steps: Sequence[Step], places: Mapping[str, int], reported: set[int],
     first = steps[0]
     days = [step.time.date() for step in steps]
     is_report = any(step.ledger.index in reported for step in steps)
-    values = [_values(step, t, skip_lists=is_report, inputs=len(steps) == 1) for step in steps]
+    values = [_values(step, t, skip_lists=is_report, alone=len(steps) == 1) for step in steps]
     ordered = list(dict.fromkeys(key for each in values for key in each))
     common = {key: values[0][key] for key in ordered if all(each.get(key) == values[0].get(key) for each in values)}
     varying = [key for key in ordered if key not in common]
@@ -179,16 +186,18 @@ def _facts(step: Step) -> list[Fact]:
     return [each for each in (*step.facts, *measured) if not each.hidden]
 
 
-def _values(step: Step, t: Texts, *, skip_lists: bool, inputs: bool) -> dict[str, Value]:
+def _values(step: Step, t: Texts, *, skip_lists: bool, alone: bool) -> dict[str, Value]:
     """Label -> words, for everything the step says beyond its amounts.
 
-    `skip_lists`: a report's results stand elsewhere on the page. `inputs`: name the lots used (for a group, the
-    ancestry does).
+    `skip_lists`: a report's results stand elsewhere on the page. `alone`: name every lot; of a group the ancestry names
+    the lots used and those without a name of their own.
     """
     values: dict[str, Value] = {}
     for part in PARTS:
         named = list(dict.fromkeys(lot.name for lot in step.lots if lot.part == part))
-        if named and (inputs or part != "input"):
+        if not alone:
+            named = [] if part == "input" else [name for name in named if not name.startswith(OPAQUE)]
+        if named:
             many = len(named) > MOST_NAMES
             values[t(f"part.{part}")] = t("part.count", n=len(named)) if many else t("list.separator").join(named)
     for each in step.facts:
@@ -199,18 +208,23 @@ def _values(step: Step, t: Texts, *, skip_lists: bool, inputs: bool) -> dict[str
 
 
 def _measures(lots: Sequence[LotMention], t: Texts) -> dict[str, Value]:
-    """Measures by label; with the lot's name where lots of one step differ."""
-    found: dict[str, dict[str, str]] = {}
+    """Measures by label: one value, or 77.5% → 75.5% from what went in to what came out, else a value a lot."""
+    found: dict[str, list[tuple[LotMention, str]]] = {}
     for lot in lots:
         for each in lot.measures:
             if not each.hidden and each.value is not None:
-                found.setdefault(t.pick(each.label), {})[lot.name] = formatting.flat(formatting.fact(each, t))
-    return {
-        label: next(iter(by_lot.values()))
-        if len(set(by_lot.values())) == 1
-        else tuple(f"{name} {value}" for name, value in by_lot.items())
-        for label, by_lot in found.items()
-    }
+                said = formatting.flat(formatting.fact(each, t))
+                found.setdefault(t.pick(each.label), []).append((lot, said))
+    return {label: _measured(values) for label, values in found.items()}
+
+
+def _measured(values: Sequence[tuple[LotMention, str]]) -> Value:
+    went_in, came_out = ({said for lot, said in values if lot.part == part} for part in ("input", "output"))
+    if len({said for _, said in values}) == 1:
+        return values[0][1]
+    if len(went_in) == len(came_out) == 1 and len(values) == sum(lot.part in ("input", "output") for lot, _ in values):
+        return f"{went_in.pop()} → {came_out.pop()}"
+    return tuple(f"{lot.name} {said}" for lot, said in values)
 
 
 def _quantities(steps: Sequence[Step], part: str) -> list[Quantity | None]:

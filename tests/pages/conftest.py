@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import io
 import threading
@@ -67,7 +68,8 @@ def site(stories: dict[str, Story]) -> Iterator[str]:
             self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
             self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
-            self.wfile.write(content)
+            with contextlib.suppress(ConnectionError):  # a page left early drops its pictures
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -263,6 +263,41 @@ def test_ancestry_names_every_lot_and_where_it_ends(stories: dict[str, Story]) -
     assert "入坛</b> 28 批 · 23,520 kg" in flow and "可证明的来历到此为止" in flow
 
 
+def test_the_drawing_says_where_widths_mean_nothing(stories: dict[str, Story]) -> None:
+    said = "份额没有公开的，各批画成等宽。"
+    assert said in render.render_product(stories["chili"], lang="zh", large=False, urls=URLS)
+    assert said not in render.render_product(stories["tea"], lang="zh", large=False, urls=URLS)
+
+
+def test_a_report_on_several_lots_and_a_certificate_noted_twice_are_shown_once(stories: dict[str, Story]) -> None:
+    story = stories["tea"]
+    elsewhere = replace(story.reports[0], lot="https://id.suyuan.example/lot/A/7QX2M9K4T1VB8ZNH")
+    again = replace(story.certificates[0], index=999)
+    story = replace(story, reports=(elsewhere, *story.reports), certificates=(*story.certificates, again))
+    page = render.render_product(story, lang="zh", large=False, urls=URLS)
+    assert page.count('class="lab"') == 1 and "所检批次：7QX2M9K4T1VB8ZNH" in page
+    assert page.count("SC11452032800018") == 1
+
+
+def test_a_chapter_recorded_later_as_a_whole_says_so_once_and_each_step_in_short(stories: dict[str, Story]) -> None:
+    steps = tuple(replace(step, backfilled=True) for step in stories["tea"].steps if step.phase == "making")
+    page = render.render_product(replace(stories["tea"], steps=steps), lang="zh", large=False, urls=URLS)
+    assert page.count("以下各步均为事后补录，依据原有记录") == 1
+    assert page.count(" · 事后补录</p>") == page.count("<h4>") > 1
+
+
+def test_liquor_is_dated_by_its_distilling(stories: dict[str, Story]) -> None:
+    story = replace(stories["baijiu"], harvested=None)
+    assert "<dt>取酒</dt><dd><b>2020年12月28日–2021年8月16日</b>" in render.render_product(
+        story, lang="zh", large=False, urls=URLS
+    )
+
+
+def test_units_and_set_phrases_are_translated(stories: dict[str, Story]) -> None:
+    page = render.render_product(stories["tea"], lang="en", large=False, urls=URLS)
+    assert "<b>not detected</b>" in page and "未检出" not in page and "120 kg/mu" in page
+
+
 def test_photos_and_documents_show_their_hash(stories: dict[str, Story]) -> None:
     kept = Attachment("ni:///sha-256;" + "A" * 43, "application/pdf", 1_234_567, "javascript:alert(1)")
     steps = (replace(stories["tea"].steps[0], attachments=(kept,)),)
