@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
 from ...ledger.errors import Refusal
 from ...ledger.subjects import subject_of
 from ...qr import digital_link, symbol
+from ...trace.tables import node
 from ...trace.viewer import Viewer
 from ..answers import media, problems
 from ..dependencies import ReaderDep, ServicesDep
@@ -146,11 +148,22 @@ def _digital_link_page(request: Request, services: Services) -> Response:
         return _redirect(request, link.path, 308)
     _refuse_items(link.path)
     if link.gtin is not None and link.lot is None:
-        newest = next((uri for gtin, uri in services.history.products() if gtin == link.gtin), None)
-        if newest is None:
-            raise _unknown()
-        return _redirect(request, urlsplit(newest).path, 307)
+        return _redirect(request, urlsplit(_newest_lot(services, link.gtin)).path, 307)
     return _show(request, services, path)
+
+
+def _newest_lot(services: Services, gtin: str) -> str:
+    table = node.c
+    with services.database.read() as connection:
+        subject = connection.execute(
+            select(table.subject)
+            .where(table.log_id == services.log.log_id, table.gtin == gtin, table.made_entry.is_not(None))
+            .order_by(table.made_entry.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+    if subject is None:
+        raise _unknown()
+    return services.names.uri(subject)
 
 
 def _own_name_page(request: Request, services: Services) -> Response:

@@ -177,3 +177,12 @@ def test_templates_come_with_schema_units_labels_and_visibility(house: House) ->
     assert house.http.get("/api/v1/templates/tea.nothing", headers=headers).status_code == 404
     again = house.http.get("/api/v1/templates", headers={**headers, "If-None-Match": listed.headers["etag"]})
     assert again.status_code == 304
+
+
+def test_a_lot_number_may_hold_a_slash(house: House) -> None:
+    path = f"/01/{GTIN}/10/A%2F{fresh_label()}"
+    assert house.record(introduced(path)).status_code == 201
+    assert house.http.get(path, headers=BROWSER).status_code == 200
+    assert house.http.get(path.replace("%2F", "/"), headers=BROWSER).status_code in (400, 404)
+    proof = house.http.get("/proof", params={"uri": "https://trace.test" + path})
+    assert proof.status_code == 200

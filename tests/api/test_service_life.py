@@ -220,7 +220,7 @@ def test_an_unexpected_error_says_nothing_of_the_inside(
     def broken(*_: object) -> None:
         raise RuntimeError("password of the database")
 
-    service.services.history.products = broken  # type: ignore[assignment,method-assign]
+    service.services.names = broken  # type: ignore[assignment]
     with caplog.at_level(logging.ERROR, logger="suyuan.service"):
         answer = service.http.get(f"/01/{GTIN}")
     assert answer.status_code == 500
