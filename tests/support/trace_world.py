@@ -316,3 +316,16 @@ def load(world: TraceWorld, lines: Sequence[Line], at_once: int = 50) -> list[Re
                 raise answer
             receipts.append(answer)
     return receipts
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The three sample batches on one ledger."""
+
+    world: TraceWorld
+    lines: dict[str, list[Line]]
+    receipts: list[Receipt]
+
+    @property
+    def all_lines(self) -> list[Line]:
+        return [line for lines in self.lines.values() for line in lines]

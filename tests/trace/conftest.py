@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from ledgers import HandClock
-from suyuan.api.producer import Line
-from suyuan.trace.capture import Receipt
-from trace_world import AFTER_THE_SAMPLES, TraceWorld, load, sample_lines
+from trace_world import AFTER_THE_SAMPLES, Samples, TraceWorld, load, sample_lines
 
 FAMILIES = ("tea", "chili", "baijiu")
 
@@ -30,19 +27,6 @@ def small_world(tmp_path: Any) -> Iterator[TraceWorld]:
     world = TraceWorld(f"sqlite:///{tmp_path / 'small.db'}")
     yield world
     world.close()
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The three sample batches on one ledger."""
-
-    world: TraceWorld
-    lines: dict[str, list[Line]]
-    receipts: list[Receipt]
-
-    @property
-    def all_lines(self) -> list[Line]:
-        return [line for lines in self.lines.values() for line in lines]
 
 
 @pytest.fixture(scope="session")
