@@ -18,6 +18,7 @@ from ..ledger.errors import Refusal
 from ..qr.errors import CodeError
 from .access_log import configure_logging
 from .answers import ProblemDocument
+from .compression import Compression
 from .edge import Edge, problem_response
 from .problems import HttpRefusal
 from .routes import credentials, health, log, pages, products, reading, records, resolver, statements, uploads
@@ -82,6 +83,7 @@ def create_app(
     )
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Compression)
     app.add_middleware(Edge)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

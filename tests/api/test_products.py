@@ -186,3 +186,23 @@ def test_a_lot_number_may_hold_a_slash(house: House) -> None:
     assert house.http.get(path.replace("%2F", "/"), headers=BROWSER).status_code in (400, 404)
     proof = house.http.get("/proof", params={"uri": "https://trace.test" + path})
     assert proof.status_code == 200
+
+
+def test_a_page_with_its_style_is_below_thirty_kilobytes_on_the_wire(house: House) -> None:
+    def bytes_sent(path: str) -> int:
+        with house.http.stream("GET", path, headers={**BROWSER, "Accept-Encoding": "gzip"}) as answer:
+            assert answer.headers["content-encoding"] == "gzip"
+            assert "Accept-Encoding" in answer.headers["vary"]
+            return len(b"".join(answer.iter_raw()))
+
+    page = house.http.get(PATH, headers=BROWSER).text
+    styles = [part.split('"')[0] for part in page.split('"/static/')[1:] if ".css" in part.split('"')[0]]
+    assert bytes_sent(PATH) + sum(bytes_sent(f"/static/{style}") for style in styles) < 30_000
+
+
+def test_nothing_is_compressed_for_who_does_not_ask_and_no_hashes_ever(house: House) -> None:
+    assert "content-encoding" not in house.http.get(PATH, headers={**BROWSER, "Accept-Encoding": "identity"}).headers
+    size = int(house.http.get("/log/checkpoint").text.split("\n")[1])
+    tile = house.http.get(f"/log/tile/0/000.p/{size}", headers={"Accept-Encoding": "gzip"})
+    assert tile.status_code == 200
+    assert "content-encoding" not in tile.headers

@@ -151,7 +151,7 @@ def test_refining_gives_61_point_6_of_tea_and_3_of_fines(story: Story) -> None:
     refined = story.only("tea.refined")
     assert day(refined) == date(2026, 3, 25) and total(refined["inputs"]) == Decimal("65.2")
     assert [row["quantity"] for row in refined["outputs"]] == [Decimal("61.6"), Decimal("3.0")]
-    assert [row["output_kind"] for row in refined["outputs"]] == ["正品", "副产品"]
+    assert [row["output_kind"] for row in refined["outputs"]] == ["主产品", "副产品"]
     assert total(refined["losses"]) == Decimal("0.6")
     assert (280 / Decimal("61.6")).quantize(Decimal("0.01")) == Decimal("4.55")
     assert refined["kde"]["grade"] == "特级"
