@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +26,7 @@ from .problems import HttpRefusal
 from .routes import credentials, health, log, pages, products, reading, records, resolver, statements, uploads
 from .services import Services, open_services
 from .settings import Settings, load_settings
+from .upkeep import IndexPublisher, stop
 
 ROUTERS = (
     statements.router,
@@ -60,9 +63,18 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_with(chosen)
         app.state.services = services
+        publishing = asyncio.create_task(
+            IndexPublisher(
+                services.log,
+                quiet_s=chosen.index_quiet_seconds,
+                latest_s=chosen.index_latest_seconds,
+                clock=time.monotonic,
+            ).run()
+        )
         try:
             yield
         finally:
+            await stop(publishing)
             await services.close()
 
     app = FastAPI(

@@ -86,6 +86,10 @@ class Settings(BaseModel):
 
     batch_linger_ms: Annotated[int, Field(ge=0, le=1000)] = 3
     """How long a submission may wait for others to share its transaction."""
+    index_quiet_seconds: Annotated[float, Field(gt=0, le=30)] = 2.0
+    """The lot index is published once nothing was recorded for this long."""
+    index_latest_seconds: Annotated[float, Field(gt=0, le=50)] = 20.0
+    """The lot index is published this long after a record at the latest; formats section 5 allows 60 seconds."""
     max_clock_jump_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 86_400
     """A clock further ahead of the last entry than this is not believed while entries keep coming."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0

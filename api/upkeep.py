@@ -1,0 +1,69 @@
+"""What the service does without being asked: publishing the lot index soon after something was recorded."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..ledger.database import DatabaseUnavailable
+from ..ledger.errors import LogHalted, StaleWriter
+from ..ledger.indexer import Indexer
+from ..ledger.log import Log
+
+logger = logging.getLogger("suyuan.upkeep")
+
+_TICK_SECONDS = 0.5
+
+
+class IndexPublisher:
+    """Publishes the lot index once the log has been quiet for `quiet_s`, and `latest_s` after news at the latest.
+
+    formats section 5 allows 60 s. Several workers may run one each: who comes second finds nothing new.
+    """
+
+    def __init__(
+        self, log: Log, *, quiet_s: float, latest_s: float, clock: Callable[[], float], tick_s: float = _TICK_SECONDS
+    ) -> None:
+        self._log = log
+        self._indexer = Indexer(log)
+        self._quiet_s = quiet_s
+        self._latest_s = latest_s
+        self._clock = clock
+        self._tick_s = tick_s
+        self._covered = -1
+        self._size = -1
+        self._grew = 0.0
+        self._first_news = 0.0
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            await asyncio.sleep(self._tick_s)
+            try:
+                await asyncio.to_thread(self.watch)
+            except (LogHalted, DatabaseUnavailable, StaleWriter) as error:
+                logger.warning("lot index not published", extra={"reason": str(error)})
+
+    def watch(self) -> int | None:
+        """Look once; the index of the entry that was published, or None."""
+        now, size = self._clock(), self._log.state().size
+        if size == self._covered:
+            return None
+        if size != self._size:
+            if self._size in (-1, self._covered):
+                self._first_news = now
+            self._size, self._grew = size, now
+        if now - self._grew < self._quiet_s and now - self._first_news < self._latest_s:
+            return None
+        published = self._indexer.publish()
+        self._covered = self._size = size if published is None else published + 1
+        return published
+
+
+async def stop(task: asyncio.Task[None]) -> None:
+    """Cancel a background task and wait for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,66 @@
+"""The lot index follows what was recorded: when it is quiet, and in time when it is not."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from running_service import House, fresh_label, introduced
+from suyuan.api.upkeep import IndexPublisher
+from suyuan.ledger.database import Database
+from suyuan.ledger.entry import Entry
+from suyuan.ledger.log import Draft, Log
+from suyuan.ledger.note import NoteSigner
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    database.create_all()
+    log = Log(database, NoteSigner("trace.test/1", Ed25519PrivateKey.generate()), iter(range(1, 10**6)).__next__)
+    log.create()
+    return log
+
+
+def record(log: Log) -> None:
+    with log.append() as append:
+        append.add(Draft("actor+jwt", bytes([append.size]) * 32, ("actor/93520328MAXXTE011D",)))
+
+
+def test_the_index_waits_for_quiet_but_not_for_ever(log: Log) -> None:
+    now = 0.0
+    publisher = IndexPublisher(log, quiet_s=2, latest_s=10, clock=lambda: now)
+    published = []
+    for second in range(40):
+        now = float(second)
+        if second < 25:
+            record(log)  # no quiet for 25 s
+        if publisher.watch() is not None:
+            published.append(second)
+    assert published == [10, 21, 26]
+    assert Entry.parse(log.entry(log.state().size - 1)).index is not None
+
+
+def test_an_idle_log_gets_no_index_entries(log: Log) -> None:
+    now = 0.0
+    publisher = IndexPublisher(log, quiet_s=2, latest_s=10, clock=lambda: now)
+    record(log)
+    for second in range(30):
+        now = float(second)
+        publisher.watch()
+    assert log.state().size == 2
+
+
+def test_a_running_service_proves_completeness_by_itself(house: House) -> None:
+    answer = house.record(introduced(fresh_label()))
+    assert answer.status_code == 201
+    uri = answer.json()["lots"][0]
+    for _ in range(60):
+        bundle = house.http.get("/proof", params={"uri": uri}).json()
+        if bundle["indexes"] and bundle["indexes"][0]["index"] > answer.json()["index"]:
+            break
+        time.sleep(0.25)
+    assert any("absent" not in item and item["subject"] == bundle["subject"] for item in bundle["completeness"])
