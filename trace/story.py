@@ -248,11 +248,6 @@ class ProofState:
     completeness: Completeness | None = None
     """None: nobody has proven yet that nothing is left out."""
 
-    @property
-    def complete(self) -> bool | None:
-        """True when completeness is proven; None when it was not asked for."""
-        return True if self.verified and self.completeness is not None else None
-
 
 @dataclass(frozen=True)
 class Product:
