@@ -10,7 +10,8 @@ import hashlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from .disclosures import Disclosure, Opened, check_hidden, hide, open_body
@@ -117,12 +118,11 @@ def parse_statement(raw: bytes) -> Statement:
     parts = raw.split(b".")
     if len(parts) != 3:
         _refuse("statement-format", "", "声明须为三段", "a statement is header.payload.signature")
-    header = strict_json(_part(parts[0], "header"))
+    header, alg, kid, typ = _header(parts[0])
     payload = strict_json(_part(parts[1], "payload"))
     signature = _part(parts[2], "signature")
     if len(signature) != SIGNATURE_SIZE:
         _refuse("statement-format", "signature", "签名须为 64 字节", "a signature has 64 bytes")
-    alg, kid, typ = _header(header)
     claim = KINDS[typ]
     names = {"iss", "aud", "iat", "_sd_alg", claim}
     if not isinstance(payload, dict) or set(payload) != names:
@@ -195,7 +195,10 @@ def join_sd_jwt(jws: str, disclosures: Sequence[str]) -> str:
     return "".join(f"{part}~" for part in (jws, *disclosures))
 
 
-def _header(header: Any) -> tuple[Algorithm, str, str]:
+@lru_cache(maxsize=4096)
+def _header(part: bytes) -> tuple[Mapping[str, str], Algorithm, str, str]:
+    """The header as sent, algorithm, kid and typ. A key's statements of one kind share a header: it is read once."""
+    header = strict_json(_part(part, "header"))
     if not isinstance(header, dict) or set(header) != {"alg", "kid", "typ"}:
         _refuse("statement-header", "header", "头部成员须恰为 alg, kid, typ", "the header is exactly alg, kid, typ")
     alg, kid, typ = header["alg"], header["kid"], header["typ"]
@@ -216,7 +219,7 @@ def _header(header: Any) -> tuple[Algorithm, str, str]:
         base64url_bytes(kid, 32)
     except ValueError as error:
         raise _refusal("statement-header", "kid", "kid 须为密钥指纹", "kid is a JWK thumbprint") from error
-    return _ALGORITHMS[alg], kid, typ
+    return MappingProxyType(header), _ALGORITHMS[alg], kid, typ
 
 
 def _part(part: bytes, name: str) -> bytes:
