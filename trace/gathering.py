@@ -172,11 +172,10 @@ class Gatherer:
         return self._sight.rank(statement.iss, nodes, (record.get("sender"), record.get("receiver")))
 
     def _subjects(self, record: Record) -> list[str]:
-        return [
-            self._names.subject(row["lot"], "")
-            for side in ("inputs", "outputs", "lots")
-            for row in record.get(side, ())
-        ]
+        """The lots whose holders are partners in an event. Whoever sold an input is none: what is made of it is not
+        the supplier's business.
+        """
+        return [self._names.subject(row["lot"], "") for side in ("outputs", "lots") for row in record.get(side, ())]
 
     def _read_names(self, gathered: Gathered) -> None:
         people = {seen.statement.iss for seen in gathered.statements.values()}

@@ -88,17 +88,21 @@ def _flows(connection: Connection, processes: Sequence[int]) -> Iterable[tuple[s
             .order_by(table.c.entry, table.c.position)
         )
         for row in connection.execute(query).mappings():
-            yield (
-                row["part"],
-                Flow(
-                    row["process_id"],
-                    row["node_id"],
-                    row["entry"],
-                    row["quantity_micro"],
-                    row["uom"],
-                    row["visibility"],
-                ),
-            )
+            yield row["part"], _flow(row)
+
+
+def making_flows(connection: Connection, nodes: Iterable[int]) -> dict[int, Flow]:
+    """Of each of these lots the output that made it, as it stands now: the newest, where it was corrected."""
+    table = tables.event_node
+    found: dict[int, Flow] = {}
+    for chunk in _chunks(sorted(nodes)):
+        query = select(table).where(table.c.node_id.in_(chunk), table.c.part == "output").order_by(table.c.entry)
+        found.update({row["node_id"]: _flow(row) for row in connection.execute(query).mappings()})
+    return found
+
+
+def _flow(row: RowMapping) -> Flow:
+    return Flow(row["process_id"], row["node_id"], row["entry"], row["quantity_micro"], row["uom"], row["visibility"])
 
 
 def _chunks(items: Sequence[int]) -> Iterable[Sequence[int]]:

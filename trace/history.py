@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,7 +21,7 @@ from ..ledger.subjects import subject_hash
 from ..ledger.verify import verify_bundle
 from . import tables
 from .gathering import Gathered, Gatherer
-from .genealogy import Direction, Flow, find_node, node_rows, shares_up, walk
+from .genealogy import Direction, Flow, Walk, find_node, making_flows, node_rows, shares_up, walk
 from .naming import Names
 from .record import plain
 from .story import Completeness, ProofState, Story
@@ -190,14 +190,14 @@ class History:
     ) -> dict[str, Any]:
         found = walk(connection, start["id"], way, depth=depth)
         rows = node_rows(connection, found.level)
-        may_see = self._flow_sight(connection, [*found.inputs.values(), *found.outputs.values()], viewer)
-        shares = shares_up(found, may_see) if way == "up" else {}
         made = {flow.node: flow for flows in found.outputs.values() for flow in flows}
+        made |= making_flows(connection, found.level.keys() - made.keys())
+        may_see = self._flow_sight(connection, found, made.values(), viewer)
+        shares = shares_up(found, may_see) if way == "up" else {}
         nodes = []
         for node, level in found.level.items():
             row, flow, share = rows[node], made.get(node), shares.get(node)
-            visible = may_see(flow) if flow is not None else row["stage"] != "common.introduced"
-            amount = row["quantity_micro"] if visible else None
+            amount = row["quantity_micro"] if flow is not None and may_see(flow) else None
             nodes.append(
                 {
                     "uri": self._names.uri(row["subject"]),
@@ -227,11 +227,16 @@ class History:
         ]
         return {"complete": found.complete, "nodes": nodes, "flows": flows}
 
-    def _flow_sight(self, connection: Connection, groups: list[list[Flow]], viewer: Viewer) -> Callable[[Flow], bool]:
-        """Whether the viewer may see a flow's amount, for all flows of a walk at once."""
+    def _flow_sight(
+        self, connection: Connection, found: Walk, made: Iterable[Flow], viewer: Viewer
+    ) -> Callable[[Flow], bool]:
+        """Whether the viewer may see a flow's amount, for all flows of a walk at once.
+
+        As in a story, holding an output makes a partner, having supplied an input does not.
+        """
         sight = Sight(connection, viewer)
-        nodes: dict[int, set[int]] = {}
-        for flow in (flow for group in groups for flow in group):
+        nodes: dict[int, set[int]] = {flow.entry: set() for flows in found.inputs.values() for flow in flows}
+        for flow in [*(flow for flows in found.outputs.values() for flow in flows), *made]:
             nodes.setdefault(flow.entry, set()).add(flow.node)
         recorders: dict[int, str] = {}
         entries = sorted(nodes)

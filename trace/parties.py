@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import jsonschema_rs
 
 from ..ledger.errors import Refusal
+from ..ledger.subjects import check_subject
 from .naming import Names, is_actor_id
 from .projection import credential_subject
 from .schema import strict_validator
@@ -186,6 +187,8 @@ def check_credential(
                 f"a {kind} credential {en} {member}",
             )
     about = credential_subject(credential, names)
+    if kind == "product":
+        _check_gtin(about)
     if kind == "plot":
         match = re.fullmatch(r"plot/([^/]+)/[^/]+", about or "")
         if match is None or match.group(1) != credential["actor"]:
@@ -198,6 +201,14 @@ def check_credential(
             "product-held", field="/credential/product", zh="此商品条码已由别的主体登记",
             en="another actor has registered this GTIN", status_hint="conflict",
         )  # fmt: skip
+
+
+def _check_gtin(about: str | None) -> None:
+    try:
+        check_subject(about or "")
+    except Refusal as refusal:
+        refusal.field = "/credential/product"
+        raise
 
 
 def _check_dates(credential: Mapping[str, Any]) -> None:
