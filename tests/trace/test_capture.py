@@ -1,0 +1,821 @@
+"""The write path: what may not stand is refused by rule and field and leaves nothing; what may gets its receipt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ledgers import ORIGIN
+from suyuan.ledger.disclosures import disclosure_digest
+from suyuan.ledger.encoding import base64url_bytes, base64url_text
+from suyuan.ledger.errors import Refusal
+from suyuan.ledger.keys import PrivateKey
+from suyuan.ledger.statement import Signed, dump_json, parse_statement
+from suyuan.trace.capture import Receipt, Submission
+from suyuan.trace.viewer import Viewer
+from trace_world import (
+    ACTOR,
+    CREDENTIAL,
+    EVENT,
+    GTIN,
+    KEY,
+    NAMES,
+    OTHER_GTIN,
+    PLOT_DETAILS,
+    REGISTRAR_ID,
+    Somebody,
+    TraceWorld,
+    actor_id,
+    credential_body,
+    fixed_key,
+    refined,
+    submission,
+)
+
+
+@dataclass
+class Trade:
+    """A world with a county office, a cooperative with a plot, a factory with a product, a dealer and a laboratory."""
+
+    world: TraceWorld
+    office: Somebody
+    grower: Somebody
+    factory: Somebody
+    dealer: Somebody
+    laboratory: Somebody
+    plot: str
+
+    def harvest(self, label: str = "QY1", quantity: Any = 50, **more: Any) -> dict[str, Any]:
+        members = {
+            "plots": [self.plot], "lot": label, "quantity": quantity, "uom": "KGM", "moisture_percent": 77,
+            "kde": {"tea_product": "湄潭翠芽", "cultivar": "黔湄601", "pick_standard": "独芽"},
+        }  # fmt: skip
+        return self.world.raw("tea.harvested", **{**members, **more})
+
+
+@pytest.fixture
+def trade(world: TraceWorld) -> Trade:
+    office = world.somebody("authority")
+    grower = world.somebody("cooperative", "grower")
+    factory = world.somebody("factory")
+    dealer = world.somebody("dealer", "retailer")
+    laboratory = world.somebody("laboratory")
+    plot = world.plot(office, grower, "P1")
+    world.product(factory)
+    return Trade(world, office, grower, factory, dealer, laboratory, plot)
+
+
+def rewritten(signed: Signed, change: Callable[[dict[str, Any], dict[str, Any]], None], key: PrivateKey) -> Signed:
+    """The statement with its header and payload changed and signed anew: what `issue` would never make."""
+    header, payload, _ = signed.statement.split(".")
+    head, body = json.loads(base64url_bytes(header)), json.loads(base64url_bytes(payload))
+    change(head, body)
+    signing_input = f"{base64url_text(dump_json(head))}.{base64url_text(dump_json(body))}"
+    return Signed(f"{signing_input}.{base64url_text(key.sign(signing_input.encode()))}", signed.disclosures)
+
+
+# ---------------------------------------------------------------- what is accepted
+
+
+def test_a_receipt_comes_with_the_answer_and_verifies_at_once(trade: Trade) -> None:
+    world = trade.world
+    signed = world.sign_record(trade.grower, trade.harvest())
+    receipt = world.submit(signed, trade.grower.id)
+    report = world.verify(receipt, signed.statement)
+    assert report.ok and report.index == receipt.index == world.log.state().size - 1
+    assert receipt.statement_sha256 == parse_statement(signed.statement.encode()).hash.hex()
+    assert not receipt.duplicate
+    (lot,) = receipt.lots
+    assert lot.startswith(f"https://trace.example.cn/lot/{trade.grower.id}/")
+    assert receipt.event_id is not None and receipt.event_id.startswith("urn:uuid:")
+
+
+def test_a_batch_with_one_bad_line_keeps_the_good_ones(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    good = [world.sign_record(grower, trade.harvest(f"QY{n}")) for n in range(3)]
+    bad = world.sign_record(grower, trade.harvest("QY9", time=world.iso(hours_ago=-1)))
+    before = world.log.state().size
+    answers = world.submit_all([(one, grower.id) for one in (good[0], bad, good[1], good[2])])
+    assert [isinstance(answer, Receipt) for answer in answers] == [True, False, True, True]
+    assert isinstance(answers[1], Refusal) and answers[1].rule == "event-in-future"
+    assert [answer.index for answer in answers if isinstance(answer, Receipt)] == [before, before + 1, before + 2]
+    assert all(world.verify(answer).ok for answer in answers if isinstance(answer, Receipt))
+    assert world.log.state().size == before + 3
+
+
+def test_statements_of_one_batch_build_on_each_other(world: TraceWorld) -> None:
+    # Actor, key, introduction and consumption at once: each is judged as those before it left the world.
+    factory = Somebody(actor_id(500), fixed_key("late"))
+    lots = [NAMES.lot(factory.id, f"{n:016d}") for n in (1, 2)]
+    name = {"zh": "后来者", "en": "Latecomer"}
+    batch = [
+        (world.sign(ACTOR, {"id": factory.id, "name": name, "roles": ["factory"]}, world.registrar), REGISTRAR_ID),
+        (world.sign(KEY, world.key_body(factory), world.registrar), REGISTRAR_ID),
+    ]
+    raw = world.raw(
+        "common.introduced", lot=lots[0], quantity=10, uom="KGM",
+        kde={"goods": "毛茶", "source_kind": "外购", "origin": "湄潭"},
+    )  # fmt: skip
+    batch.append((world.sign_record(factory, raw), factory.id))
+    batch.append(
+        (world.sign_record(factory, world.raw("tea.refined", **refined({lots[0]: 10}, {lots[1]: 9}))), factory.id)
+    )
+    answers = world.submit_all(batch)
+    assert all(isinstance(answer, Receipt) for answer in answers), answers
+    with world.refused("stock-exceeded", "/inputs/0/quantity"):
+        world.blend(factory, {lots[0]: 1}, {"再来": 1})
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    before = world.snapshot()
+    world.capture.dry_run(world.capture.prepare(submission(world.sign_record(grower, trade.harvest())), grower.id))
+    bad = world.sign_record(grower, trade.harvest(time=world.iso(hours_ago=-1)))
+    with world.refused("event-in-future", "/eventTime"):
+        world.capture.dry_run(world.capture.prepare(submission(bad), grower.id))
+    assert world.snapshot() == before
+
+
+# ---------------------------------------------------------------- the same again
+
+
+def test_the_same_statement_again_answers_the_first_receipt(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    signed = world.sign_record(grower, trade.harvest())
+    first = world.submit(signed, grower.id)
+    before = world.snapshot()
+    again = world.submit(signed, grower.id)
+    assert world.snapshot() == before
+    assert again == replace(first, duplicate=True, receipt=again.receipt)
+    assert world.verify(again, signed.statement).ok
+
+
+def test_the_same_statement_twice_in_one_batch_stands_once(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    signed = world.sign_record(grower, trade.harvest())
+    size = world.log.state().size
+    one, two = world.submit_all([(signed, grower.id), (signed, grower.id)])
+    assert isinstance(one, Receipt) and isinstance(two, Receipt)
+    assert (one.index, one.duplicate, two.index, two.duplicate) == (size, False, size, True)
+    assert world.log.state().size == size + 1
+
+
+def test_another_signature_over_the_same_input_answers_the_first(world: TraceWorld) -> None:
+    key = PrivateKey.generate("ES256")
+    factory = world.somebody("factory", key=key)
+    raw = world.raw(
+        "common.introduced", lot="毛茶", quantity=10, uom="KGM",
+        kde={"goods": "毛茶", "source_kind": "外购", "origin": "湄潭"},
+    )  # fmt: skip
+    signed = world.sign_record(factory, raw)
+    signing_input = signed.statement.rpartition(".")[0]
+    other = Signed(f"{signing_input}.{base64url_text(key.sign(signing_input.encode()))}", signed.disclosures)
+    assert other.statement != signed.statement
+    first = world.submit(signed, factory.id)
+    before = world.snapshot()
+    again = world.submit(other, factory.id)
+    assert again.duplicate and again.index == first.index
+    assert again.statement_sha256 == first.statement_sha256, "the hash is that of what stands on the ledger"
+    assert world.verify(again, signed.statement).ok
+    assert world.snapshot() == before
+
+
+def test_an_event_id_stands_for_one_statement(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    event_id = "urn:uuid:0190a1b2-0000-7000-8000-000000000001"
+    world.submit(world.sign_record(grower, trade.harvest(event_id=event_id)), grower.id)
+    with world.refused("event-exists", "/eventID", "conflict"):
+        world.submit(world.sign_record(grower, trade.harvest("QY2", event_id=event_id)), grower.id)
+    twins = [world.sign_record(grower, trade.harvest(f"QY{n}", event_id="urn:uuid:0190")) for n in (3, 4)]
+    one, two = world.submit_all([(twin, grower.id) for twin in twins])
+    assert isinstance(one, Receipt) and isinstance(two, Refusal) and two.rule == "event-exists"
+
+
+# ---------------------------------------------------------------- signatures and keys
+
+
+def test_wrong_signatures_and_keys_are_refused(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    record = trade.harvest()
+    stranger = Somebody(grower.id, fixed_key("stranger"))
+
+    signed = world.sign_record(grower, record)
+    head, payload, signature = signed.statement.split(".")
+    wrong = base64url_text(bytes([base64url_bytes(signature)[0] ^ 1]) + base64url_bytes(signature)[1:])
+    forged = Signed(f"{head}.{payload}.{wrong}", signed.disclosures)
+    for capture in (world.capture, world.new_capture()):  # verified before the transaction, and within it
+        world.capture = capture
+        with world.refused("signature", "/signature", "unauthorized"):
+            world.submit(forged, grower.id)
+
+    with world.refused("key-unknown", "kid", "unauthorized"):
+        world.submit(world.sign_record(stranger, record), grower.id)
+    with world.refused("signer-actor", "iss", "forbidden"):
+        world.submit(world.sign_record(replace(grower, key=trade.factory.key), record), grower.id)
+    with world.refused("submitter", "/iss", "forbidden"):
+        world.submit(world.sign_record(grower, record), trade.factory.id)
+
+    other_name = rewritten(signed, lambda head, body: head.update(kid=trade.factory.key.public.kid), grower.key)
+    with world.refused("signature", "/signature"):
+        world.submit(other_name, grower.id)
+    other_alg = rewritten(signed, lambda head, body: head.update(alg="ES256"), grower.key)
+    with world.refused("signature", "/signature"):
+        world.submit(other_alg, grower.id)
+
+
+def test_a_revoked_key_signs_no_more_and_never_returns(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    before = world.sign_record(grower, trade.harvest())
+    world.register_key(grower, status="revoked")
+    with world.refused("key-revoked", "kid", "unauthorized"):
+        world.submit(before, grower.id)
+    world.clock.now_ms += 1000  # otherwise it would be the first registration again, to the byte
+    with world.refused("key-revoked", "kid", "conflict"):
+        world.register_key(grower)
+    newer = replace(grower, key=fixed_key("newer"))
+    world.register_key(newer)
+    assert world.submit(world.sign_record(newer, trade.harvest()), grower.id).index == world.log.state().size - 1
+
+
+def test_a_revocation_counts_within_its_batch(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    revocation = world.sign(KEY, world.key_body(grower, status="revoked"), world.registrar)
+    records = [world.sign_record(grower, trade.harvest(f"QY{n}")) for n in (1, 2)]
+    answers = world.submit_all([(records[0], grower.id), (revocation, REGISTRAR_ID), (records[1], grower.id)])
+    assert [isinstance(answer, Receipt) for answer in answers] == [True, True, False]
+    assert isinstance(answers[2], Refusal) and answers[2].rule == "key-revoked"
+
+
+def test_a_key_counts_within_its_window_only(world: TraceWorld) -> None:
+    early = Somebody(actor_id(600), fixed_key("early"))
+    world.register(early.id, "factory")
+    now = world.clock.now_ms
+    world.register_key(early, **{"from": now + 1000, "until": now + 2000})
+    raw = world.raw(
+        "common.introduced", lot="毛茶", quantity=1, uom="KGM",
+        kde={"goods": "毛茶", "source_kind": "外购", "origin": "湄潭"},
+    )  # fmt: skip
+    signed = world.sign_record(early, raw)
+    with world.refused("key-window", "kid", "unauthorized"):
+        world.submit(signed, early.id)
+    world.clock.now_ms = now + 2000
+    with world.refused("key-window", "kid", "unauthorized"):
+        world.submit(signed, early.id)
+    world.clock.now_ms = now + 2000 - 0
+    world.register_key(early, **{"from": now + 1000, "until": now + 3000})
+    assert world.submit(signed, early.id)
+
+
+def test_registrars_sign_actors_and_keys_and_nothing_else(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    event = world.capture.compose(trade.harvest(), grower.id)
+    with world.refused("signer-kind", "kid", "forbidden"):
+        world.submit(world.sign(EVENT, event.event, replace(grower, key=world.registrar.key), event.private), grower.id)
+    credential = credential_body(grower.id, "licence", {"number": "SC1", "kind": "SC"})
+    with world.refused("signer-kind", "kid", "forbidden"):
+        world.submit(world.sign(CREDENTIAL, credential, world.registrar), REGISTRAR_ID)
+    with world.refused("signer-kind", "kid", "forbidden"):
+        world.submit(world.sign(KEY, world.key_body(replace(grower, key=fixed_key("own"))), grower), grower.id)
+    own_name = {"id": grower.id, "name": {"zh": "改名", "en": "Renamed"}, "roles": ["authority"]}
+    with world.refused("signer-kind", "kid", "forbidden"):
+        world.submit(world.sign(ACTOR, own_name, grower), grower.id)
+
+
+def test_a_key_needs_proof_of_possession_and_a_registered_actor(trade: Trade) -> None:
+    world = trade.world
+    newer = Somebody(trade.grower.id, fixed_key("newer"))
+    with world.refused("key-proof", "proof"):
+        world.register_key(newer, proof=base64url_text(trade.grower.key.sign(b"something else")))
+    with world.refused("actor-unknown", "/key/actor"):
+        world.register_key(Somebody(actor_id(900), fixed_key("nobody")))
+    with world.refused("key-actor", "actor", "conflict"):
+        world.register_key(Somebody(trade.factory.id, trade.grower.key))
+
+
+def test_what_is_meant_for_another_log_or_later_is_refused(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    with world.refused("audience", "/aud"):
+        world.submit(world.sign_record(grower, trade.harvest(), aud="other.example/1"), grower.id)
+    for typ, body in (
+        ("recall+jwt", {"lots": [NAMES.absolute(f"/01/{GTIN}/10/A")]}),
+        ("notice+jwt", {"lots": [NAMES.absolute(f"/01/{GTIN}/10/A")]}),
+        ("erasure+jwt", {"subjects": [f"01/{GTIN}/10/A"]}),
+        ("codes+jwt", {"gtin": GTIN, "lot": "A", "first": 1, "count": 1, "root": "x"}),
+    ):
+        with world.refused("kind-not-accepted", "/typ"):
+            world.submit(world.sign(typ, body, grower), grower.id)
+    assert world.log.origin == ORIGIN
+
+
+# ---------------------------------------------------------------- the template
+
+
+def test_what_does_not_fit_its_template_is_refused(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    good = trade.harvest()
+    kde = good["kde"]
+    bad: list[tuple[dict[str, Any], str, str]] = [
+        ({"kde": {"tea_product": "湄潭翠芽", "cultivar": "黔湄601"}}, "mandatory-element", "/kde/pick_standard"),
+        ({"moisture_percent": 101}, "value-range", "/outputs/0/moisture_percent"),
+        ({"moisture_percent": Decimal("-0.1")}, "value-range", "/outputs/0/moisture_percent"),
+        ({"uom": "LBR"}, "unit-unknown", "/outputs/0/uom"),
+        ({"uom": "瓶"}, "unit-unknown", "/outputs/0/uom"),
+        ({"quantity": 0}, "value-range", "/outputs/0/quantity"),
+        ({"quantity": "50"}, "value-type", "/outputs/0/quantity"),
+        ({"kde": {**kde, "pick_standard": "三芽"}}, "value-enum", "/kde/pick_standard"),
+        ({"kde": {**kde, "colour": "绿"}}, "unknown-element", "/kde/colour"),
+        ({"colour": "绿"}, "unknown-element", "/colour"),
+        ({"plots": []}, "value-length", "/plots"),
+        ({"receiver": actor_id(1)}, "unknown-element", "/receiver"),
+        ({"time": "2026-02-30T08:00:00+08:00"}, "value-format", "/time"),
+        ({"time": "2026-03-01T08:00:00"}, "value-format", "/time"),
+        ({"place": "湄潭"}, "value-format", "/place"),
+        ({"stage": "tea.enchanted"}, "stage-unknown", "/stage"),
+        ({"stage": ["tea.harvested"]}, "stage-unknown", "/stage"),
+        ({"lot": f"https://elsewhere.cn/lot/{grower.id}/0000000000000001"}, "foreign-host", "/outputs/0/lot"),
+        ({"lot": f"/lot/{grower.id}/short"}, "uri-unknown", "/outputs/0/lot"),
+        ({"lot": f"/01/{GTIN}/10/A"}, "lot-kind", "/outputs/0/lot"),
+        ({"lot": f"/plot/{grower.id}/P1"}, "uri-kind", "/outputs/0/lot"),
+        ({"attachments": [{"hash": "sha256:abc", "mediaType": "image/png", "bytes": 1}]}, "value-format",
+         "/attachments/0/hash"),
+        ({"attachments": [{"hash": "ni:///sha-256;" + "A" * 43, "mediaType": "text/html", "bytes": 1}]}, "value-enum",
+         "/attachments/0/mediaType"),
+        ({"corrects": 5}, "value-type", "/corrects"),
+        ({"on_behalf_of": "somebody"}, "actor-id", "/on_behalf_of"),
+        ({"visibility": {"kde/operator": "public"}}, "visibility", "/visibility/kde/operator"),
+        ({"visibility": "public"}, "visibility", "/visibility"),
+    ]  # fmt: skip
+    before = world.snapshot()
+    for change, rule, field in bad:
+        with pytest.raises(Refusal) as refusal:
+            world.capture.compose({**good, **change}, grower.id)
+        assert (refusal.value.rule, refusal.value.field) == (rule, field), change
+        assert refusal.value.zh and refusal.value.en
+    assert world.snapshot() == before
+
+
+def test_all_faults_of_a_record_are_told_at_once(trade: Trade) -> None:
+    raw = trade.harvest(moisture_percent=500, place="x", kde={})
+    with pytest.raises(Refusal) as refusal:
+        trade.world.capture.compose(raw, trade.grower.id)
+    told = {refusal.value.field, *(other.field for other in refusal.value.others)}
+    assert {"/outputs/0/moisture_percent", "/place", "/kde/cultivar", "/kde/tea_product", "/kde/pick_standard"} <= told
+
+
+def test_a_signed_event_is_held_to_its_template_too(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    composed = world.capture.compose(trade.harvest(), grower.id)
+
+    def submit(change: Callable[[dict[str, Any]], None]) -> None:
+        event = json.loads(json.dumps(composed.event))
+        change(event)
+        private = {
+            p: v for p, v in composed.private.items() if p.rpartition("/")[2] in {**event, **event["suyuan:kde"]}
+        }
+        world.submit(world.sign(EVENT, event, grower, private), grower.id)
+
+    with world.refused("mandatory-element", "/kde/pick_standard"):
+        submit(lambda event: event["suyuan:kde"].pop("pick_standard"))
+    with world.refused("stage-unknown", "/event/suyuan:stage"):
+        submit(lambda event: event.update({"suyuan:stage": "tea.enchanted"}))
+    with world.refused("event-form", "/bizStep"):
+        submit(lambda event: event.update(bizStep="shipping"))
+    with world.refused("value-format", "/time"):
+        submit(lambda event: event.update(eventTime="2026-02-30T08:00:00+08:00"))
+    with world.refused("mandatory-element", "/outputs"):
+        submit(lambda event: event.update(quantityList={}))
+    with world.refused("value-length", "/outputs"):
+        submit(lambda event: event.update(quantityList=[]))
+
+
+# ---------------------------------------------------------------- disclosures
+
+
+def test_private_fields_are_opened_whole_and_hidden_enough(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    composed = world.capture.compose(trade.harvest(), grower.id)
+    signed = world.sign(EVENT, composed.event, grower, composed.private)
+    texts = list(signed.disclosures)
+    assert len(texts) >= 2
+
+    def submit(disclosures: list[tuple[str, Any]]) -> None:
+        world.submit(Signed(signed.statement, tuple(disclosures)), grower.id)
+
+    with world.refused("disclosure-missing", ""):
+        submit(texts[1:])
+    with world.refused("disclosure-unreferenced", ""):
+        submit([*texts, (base64url_text(b'["AAAAAAAAAAAAAAAAAAAAAA","operator","x"]'), "partner")])
+    with world.refused("disclosure-twice", f"disclosures/{len(texts)}"):
+        submit([*texts, texts[0]])
+    with world.refused("disclosure-format", "disclosures/0"):
+        submit([(base64url_text(b"5"), "partner"), *texts[1:]])
+    altered = json.loads(base64url_bytes(texts[0][0]))
+    altered[2] = [{"lot": composed.event["quantityList"][0]["epcClass"], "label": "另一个名字"}]
+    with world.refused("disclosure-unreferenced", ""):
+        submit([(base64url_text(json.dumps(altered).encode()), texts[0][1]), *texts[1:]])
+    with world.refused("visibility", "/event/suyuan:kde/operator"):
+        submit([(text, "public" if visibility == "regulator" else visibility) for text, visibility in texts])
+
+    public = {pointer: v for pointer, v in composed.private.items() if pointer != "/suyuan:labels"}
+    with world.refused("must-be-private", "/event/suyuan:labels"):
+        world.submit(world.sign(EVENT, composed.event, grower, public), grower.id)
+    for pointer in ("/bizLocation", "/suyuan:kde", "/bizStep"):
+        with world.refused("visibility", f"/visibility/{pointer}"):
+            world.submit(world.sign(EVENT, composed.event, grower, {**composed.private, pointer: "partner"}), grower.id)
+
+
+def test_what_names_subjects_is_never_private(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    composed = world.capture.compose(trade.harvest(), grower.id)
+    signed = world.sign(EVENT, composed.event, grower, composed.private)
+
+    def hide_lot(head: dict[str, Any], payload: dict[str, Any]) -> None:
+        row = payload["event"]["quantityList"][0]
+        row["_sd"] = [digest]
+        del row["epcClass"]
+
+    text = base64url_text(dump_json(["A" * 22, "epcClass", composed.event["quantityList"][0]["epcClass"]]))
+    digest = disclosure_digest(text)
+    hidden = rewritten(signed, hide_lot, grower.key)
+    with world.refused("disclosure-public", "/quantityList/0/epcClass"):
+        world.submit(Signed(hidden.statement, ((text, "partner"), *signed.disclosures)), grower.id)
+
+
+def test_a_persons_name_is_private_and_nothing_else_of_an_actor_is(world: TraceWorld) -> None:
+    body = {"id": "P0123456789ABCDEF", "name": {"zh": "张三", "en": "Zhang San"}, "kind": "person", "roles": ["grower"]}
+    with world.refused("must-be-private", "/actor/name"):
+        world.submit(world.sign(ACTOR, body, world.registrar), REGISTRAR_ID)
+    with world.refused("visibility", "/actor/name"):
+        world.submit(world.sign(ACTOR, body, world.registrar, {"/name": "partner"}), REGISTRAR_ID)
+    with world.refused("disclosure-kind", "/actor/kind"):
+        world.submit(
+            world.sign(ACTOR, body, world.registrar, {"/name": "regulator", "/kind": "regulator"}), REGISTRAR_ID
+        )
+    assert world.submit(world.sign(ACTOR, body, world.registrar, {"/name": "regulator"}), REGISTRAR_ID)
+
+
+def test_visibility_defaults_to_the_templates(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    composed = world.capture.compose(trade.harvest(visibility={"kde/weather": "partner"}, kde={
+        "tea_product": "湄潭翠芽", "cultivar": "黔湄601", "pick_standard": "独芽", "weather": "晴", "operator": "甲",
+    }), grower.id)  # fmt: skip
+    signed = world.sign(EVENT, composed.event, grower, composed.private)
+    without = Submission(signed.statement.encode(), tuple((text, None) for text, _ in signed.disclosures))
+    prepared = world.capture.prepare(without, grower.id)
+    classes = {item.pointer: item.visibility for item in prepared.disclosures}
+    assert classes["/suyuan:kde/operator"] == "regulator"
+    assert classes["/suyuan:kde/weather"] == classes["/suyuan:labels"] == "partner"
+
+
+# ---------------------------------------------------------------- times
+
+
+def test_times_ahead_of_the_log_are_refused(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    ten_minutes = 600
+    with world.refused("event-in-future", "/eventTime"):
+        world.submit(world.sign_record(grower, trade.harvest(time=world.iso(-(ten_minutes + 1) / 3600))), grower.id)
+    with world.refused("signed-in-future", "/iat"):
+        world.submit(world.sign_record(grower, trade.harvest(), iat=world.now_s + ten_minutes + 1), grower.id)
+    raw = trade.harvest(time=world.iso(-ten_minutes / 3600))
+    assert world.submit(world.sign_record(grower, raw, iat=world.now_s + ten_minutes), grower.id)
+
+
+def test_recording_later_needs_a_permission_for_that_day(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    old = trade.harvest(time="2025-11-18T15:30:00+08:00", backfilled=True)
+    with world.refused("backfill-not-allowed", "/suyuan:backfilled", "forbidden"):
+        world.submit(world.sign_record(grower, old), grower.id)
+    world.credential(trade.office, grower.id, "backfill", {"from": "2025-11-19", "until": "2025-12-31"})
+    with world.refused("backfill-not-allowed", "/suyuan:backfilled", "forbidden"):
+        world.submit(world.sign_record(grower, old), grower.id)
+    with world.refused("credential-issuer", "/credential/type", "forbidden"):
+        world.credential(grower, grower.id, "backfill", {"from": "2025-11-01", "until": "2025-12-31"}, id="mine")
+    world.credential(trade.office, grower.id, "backfill", {"from": "2025-11-18", "until": "2025-12-31"})
+    assert world.submit(world.sign_record(grower, old), grower.id)
+    world.credential(
+        trade.office, grower.id, "backfill", {"from": "2025-11-18", "until": "2025-12-31"}, status="revoked"
+    )
+    with world.refused("backfill-not-allowed", "/suyuan:backfilled", "forbidden"):
+        world.submit(world.sign_record(grower, {**old, "lot": "QY2"}), grower.id)
+    late = trade.harvest("QY3", time="2025-11-18T15:30:00+08:00")
+    assert world.submit(world.sign_record(grower, late), grower.id), "an undeclared late record is judged by its lag"
+
+
+# ---------------------------------------------------------------- roles, plots, products
+
+
+def test_only_the_right_role_records_a_stage(trade: Trade) -> None:
+    world = trade.world
+    with world.refused("stage-role", "/suyuan:stage", "forbidden"):
+        world.submit(world.sign_record(trade.dealer, trade.harvest()), trade.dealer.id)
+    with world.refused("stage-role", "/suyuan:stage", "forbidden"):
+        world.introduce(trade.laboratory, "样")
+    world.register(trade.grower.id, "carrier")
+    with world.refused("stage-role", "/suyuan:stage", "forbidden"):
+        world.submit(world.sign_record(trade.grower, trade.harvest()), trade.grower.id)
+
+
+def test_plots_lots_and_products_of_others_are_refused(trade: Trade) -> None:
+    world, factory, grower = trade.world, trade.factory, trade.grower
+    with world.refused("plot-not-held", "/plots/0"):
+        world.submit(world.sign_record(factory, trade.harvest()), factory.id)
+    with world.refused("plot-not-held", "/plots/0"):
+        world.submit(world.sign_record(grower, trade.harvest(plots=[NAMES.plot(grower.id, "P9")])), grower.id)
+    with world.refused("lot-of-other-maker", "/outputs/0/lot"):
+        lot = NAMES.lot(factory.id, "0000000000000001")
+        world.submit(world.sign_record(grower, trade.harvest(lot)), grower.id)
+    introduced = {"goods": "成品", "source_kind": "自有库存", "origin": "湄潭"}
+    for who, gtin in ((trade.dealer, GTIN), (factory, OTHER_GTIN)):
+        raw = world.raw("common.introduced", lot=f"/01/{gtin}/10/A1", quantity=5, uom="H87", kde=introduced)
+        with world.refused("product-not-held", "/outputs/0/lot"):
+            world.submit(world.sign_record(who, raw), who.id)
+    with world.refused("product-held", "/credential/product", "conflict"):
+        world.product(grower)
+
+
+def test_credentials_come_from_those_who_may_give_them(trade: Trade) -> None:
+    world, office, grower = trade.world, trade.office, trade.grower
+    plot = NAMES.plot(grower.id, "P2")
+
+    def refuse(rule: str, field: str, issuer: Somebody, holder: str, kind: str, details: Any, **more: Any) -> None:
+        with world.refused(rule, field):
+            world.credential(issuer, holder, kind, details, **more)
+
+    refuse("credential-issuer", "/credential/type", grower, grower.id, "plot", PLOT_DETAILS, plot=plot)
+    refuse("credential-issuer", "/credential/type", office, grower.id, "lab_accreditation", {"number": "1"})
+    refuse("credential-issuer", "/credential/actor", office, grower.id, "product", PRODUCT, product=OTHER_GTIN)
+    refuse("credential-issuer", "/credential/actor", office, office.id, "product", PRODUCT, product=OTHER_GTIN)
+    refuse("credential-about", "/credential/plot", office, grower.id, "plot", PLOT_DETAILS)
+    refuse("credential-about", "/credential/plot", office, grower.id, "plot", PLOT_DETAILS,
+           plot=NAMES.plot(trade.factory.id, "P2"))  # fmt: skip
+    refuse("credential-about", "/credential/product", office, grower.id, "licence", {"number": "1", "kind": "SC"},
+           product=GTIN)  # fmt: skip
+    refuse("credential-form", "/credential/type", office, grower.id, "diploma", {})
+    refuse("credential-form", "/credential/details", office, grower.id, "licence", {"number": "1"})
+    refuse("credential-form", "/credential/valid_from", office, grower.id, "licence", {"number": "1", "kind": "SC"},
+           valid_from="2026-02-30")  # fmt: skip
+    refuse("credential-form", "/credential/valid_until", office, grower.id, "licence", {"number": "1", "kind": "SC"},
+           valid_until="2019-01-01")  # fmt: skip
+    refuse("credential-form", "/credential/details/area_mu", office, grower.id, "plot", {**PLOT_DETAILS, "area_mu": 0},
+           plot=plot)  # fmt: skip
+    refuse("actor-unknown", "/credential/actor", office, actor_id(901), "licence", {"number": "1", "kind": "SC"})
+    refuse(
+        "check-digit",
+        "/credential/product",
+        trade.factory,
+        trade.factory.id,
+        "product",
+        PRODUCT,
+        product="09520001000011",
+    )
+    refuse("foreign-host", "/credential/plot", office, grower.id, "plot", PLOT_DETAILS,
+           plot=f"https://elsewhere.cn/plot/{grower.id}/P2")  # fmt: skip
+
+
+PRODUCT = {"name": {"zh": "样品", "en": "Sample"}, "family": "tea"}
+
+
+def test_actors_are_registered_with_a_right_code(world: TraceWorld) -> None:
+    name = {"zh": "示范", "en": "Sample"}
+    for body, rule, field in (
+        ({"id": "91520300MAXX00001X", "name": name, "roles": ["factory"]}, "actor-id", "/actor/id"),
+        ({"id": actor_id(1), "name": name, "roles": ["wizard"]}, "actor-form", "/actor/roles/0"),
+        ({"id": actor_id(1), "name": name, "roles": []}, "actor-form", "/actor/roles"),
+        ({"id": actor_id(1), "name": {"zh": "示范"}, "roles": ["factory"]}, "actor-form", "/actor/name"),
+        ({"id": actor_id(1), "name": name, "roles": ["factory"], "vip": True}, "actor-form", "/actor"),
+    ):
+        with world.refused(rule, field):
+            world.submit(world.sign(ACTOR, body, world.registrar), REGISTRAR_ID)
+
+
+# ---------------------------------------------------------------- custody and stock
+
+
+def test_only_what_is_left_can_be_used(trade: Trade) -> None:
+    world, factory = trade.world, trade.factory
+    lot = world.introduce(factory, "毛茶", 100)
+    with world.refused("stock-exceeded", "/inputs/0/quantity"):
+        world.blend(factory, {lot: Decimal("100.000001")}, {"精制": 90})
+    world.blend(factory, {lot: Decimal("99.999999")}, {"精制": 90})
+    with world.refused("stock-exceeded", "/inputs/0/quantity"):
+        world.blend(factory, {lot: Decimal("0.000002")}, {"精制2": 1})
+    with world.refused("quantity-precision", "/inputs/0/quantity"):
+        world.blend(factory, {lot: Decimal("0.0000001")}, {"精制2": 1})
+    world.blend(factory, {lot: Decimal("0.000001")}, {"精制2": 1})
+    with world.refused("stock-exceeded", "/lots/0/quantity"):
+        world.ship(factory, trade.dealer.id, lot, 1)
+    with world.refused("stock-exceeded", "/lots/0/quantity"):
+        world.record(
+            factory, "common.sampled", lots=[{"lot": lot, "quantity": 1, "uom": "KGM"}],
+            kde={"purpose": "送检", "sample_no": "S-1"},
+        )  # fmt: skip
+
+
+def test_only_the_holder_uses_or_ships_a_lot(trade: Trade) -> None:
+    world, factory, dealer = trade.world, trade.factory, trade.dealer
+    lot = world.introduce(trade.grower, "茶青", 100)
+    with world.refused("lot-not-held", "/inputs/0/lot"):
+        world.blend(factory, {lot: 1}, {"精制": 1})
+    with world.refused("lot-not-held", "/lots/0/lot"):
+        world.ship(dealer, factory.id, lot, 1)
+    with world.refused("lot-not-held", "/lots/0/lot"):
+        world.record(dealer, "common.stored", **_stored(lot))
+    world.ship(trade.grower, factory.id, lot, 60)
+    with world.refused("lot-not-held", "/inputs/0/lot"):
+        world.blend(factory, {lot: 1}, {"精制": 1})
+    world.receive(factory, trade.grower.id, lot, 60)
+    world.blend(factory, {lot: 60}, {"精制": 50})
+    world.record(factory, "common.stored", **_stored(lot))  # past holders may still observe it
+    with world.refused("lot-not-held", "/inputs/0/lot"):
+        world.blend(factory, {NAMES.lot(factory.id, "0" * 16): 1}, {"无": 1})
+
+
+def test_laboratories_observe_what_they_do_not_hold_but_not_what_is_not_there(trade: Trade) -> None:
+    world = trade.world
+    lot = world.introduce(trade.factory, "毛茶", 100)
+    assert world.record(trade.laboratory, "common.tested", **_tested(lot))
+    with world.refused("lot-unknown", "/lots/0/lot"):
+        world.record(trade.laboratory, "common.tested", **_tested(NAMES.lot(trade.factory.id, "0" * 16)))
+
+
+def _stored(lot: str) -> dict[str, Any]:
+    kde = {
+        "store": "1号库", "store_kind": "冷藏库", "stored_from": "2026-03-01T08:00:00+08:00", "temp_mean_c": 3,
+        "rh_mean_percent": 50,
+    }  # fmt: skip
+    return {"lots": [{"lot": lot}], "kde": kde}
+
+
+def _tested(lot: str) -> dict[str, Any]:
+    result = {"item": "铅", "item_en": "Lead", "value": "0.3", "judgement": "合格"}
+    kde = {
+        "report_no": "R-1", "sample_no": "S-1", "test_kind": "委托检验", "sampled_on": "2026-03-01",
+        "issued_on": "2026-03-02", "standard": "GB 2762", "conclusion": "合格", "results": [result],
+    }  # fmt: skip
+    return {"lots": [{"lot": lot}], "kde": kde}
+
+
+def test_movements_name_registered_partners_and_arrive_in_full_at_most(trade: Trade) -> None:
+    world, grower, factory, dealer = trade.world, trade.grower, trade.factory, trade.dealer
+    lot = world.introduce(grower, "茶青", 100)
+    with world.refused("actor-unknown", "/receiver"):
+        world.ship(grower, actor_id(901), lot, 1)
+    with world.refused("actor-unknown", "/sender"):
+        world.receive(factory, actor_id(901), lot, 1)
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(factory, grower.id, lot, 1)
+    world.ship(grower, factory.id, lot, 60)
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(dealer, grower.id, lot, 1)
+    world.receive(factory, grower.id, lot, 40)
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(factory, grower.id, lot, Decimal("20.5"))
+    world.receive(factory, grower.id, lot, 20)
+
+
+def test_a_lot_keeps_its_unit(trade: Trade) -> None:
+    world, factory = trade.world, trade.factory
+    lot = world.introduce(factory, "糖", 100, "H87")
+    with world.refused("unit-of-lot", "/inputs/0/uom"):
+        world.blend(factory, {lot: 1}, {"精制": 1})
+    with world.refused("unit-of-lot", "/lots/0/uom"):
+        world.ship(factory, trade.dealer.id, lot, 1)
+    first = world.record(
+        factory, "common.introduced", lot="液", quantity=5, uom="LTR",
+        kde={"goods": "糖浆", "source_kind": "外购", "origin": "湄潭"},
+    )  # fmt: skip
+    with world.refused("unit-of-lot", "/outputs/0/uom"):
+        world.record(
+            factory, "common.introduced", lot=first.lots[0], quantity=5, uom="KGM", corrects=first.event_id,
+            kde={"goods": "糖浆", "source_kind": "外购", "origin": "湄潭"},
+        )  # fmt: skip
+
+
+def test_a_lot_is_made_once(trade: Trade) -> None:
+    world, factory = trade.world, trade.factory
+    lot = world.introduce(factory, "毛茶", 100)
+    with world.refused("lot-exists", "/outputs/0/lot", "conflict"):
+        world.introduce(factory, lot, 5)
+    with world.refused("lot-label-taken", "/outputs/0/lot", "conflict"):
+        world.introduce(factory, "毛茶", 5)
+    with world.refused("lot-twice", "/outputs/0/lot"):
+        world.blend(factory, {lot: 1}, {lot: 1})
+
+
+def test_nobody_gets_into_anothers_process(trade: Trade) -> None:
+    world = trade.world
+    mine, theirs = world.somebody("nursery", "trader"), world.somebody("nursery", "trader")
+    process = NAMES.process(mine.id, "2026育苗")
+    kde = {"step": "播种", "variety": "遵辣系列", "seed_lot": "X-1", "sown_on": "2026-02-20"}
+    for who, label in ((mine, "苗1"), (theirs, "苗2")):
+        raw = world.raw(
+            "chili.seedling", process=process, outputs=[{"lot": label, "quantity": 5, "uom": "H87"}], kde=kde
+        )
+        world.submit(world.sign_record(who, raw), who.id)
+    seed = world.introduce(theirs, "种子", 5)
+    world.record(
+        theirs, "chili.seedling", process=process, inputs=[{"lot": seed, "quantity": 1, "uom": "KGM"}], kde=kde
+    )
+    with world.database.read() as connection:
+        made = connection.exec_driver_sql("SELECT subject FROM node WHERE kind = 'lot' ORDER BY id").scalars().all()
+    up = world.history.trace(NAMES.uri(made[0]), "up", 9, Viewer())
+    assert up is not None and [node["uri"] for node in up["ancestry"]["nodes"]] == [NAMES.uri(made[0])]
+
+
+# ---------------------------------------------------------------- corrections
+
+
+def test_a_correction_takes_back_and_does_anew(trade: Trade) -> None:
+    world, factory = trade.world, trade.factory
+    lot = world.introduce(factory, "毛茶", 100)
+    made = world.blend(factory, {lot: 80}, {"精制": 75})
+    fixed = world.blend(factory, {lot: 90}, {made.lots[0]: 85}, corrects=made.event_id)
+    assert _held(world, lot, factory) == 10 and _held(world, made.lots[0], factory) == 85
+    again = world.blend(factory, {lot: 60}, {made.lots[0]: 55}, corrects=fixed.event_id)
+    assert _held(world, lot, factory) == 40 and _held(world, made.lots[0], factory) == 55
+    with world.refused("correction-superseded", "/suyuan:corrects", "conflict"):
+        world.blend(factory, {lot: 1}, {made.lots[0]: 1}, corrects=made.event_id)
+    with world.refused("stock-exceeded", "/inputs/0/quantity"):
+        world.blend(factory, {lot: 101}, {made.lots[0]: 1}, corrects=again.event_id)
+    with world.refused("correction-lots", "/outputs"):
+        world.blend(factory, {lot: 1}, {"别的": 1}, corrects=again.event_id)
+    with world.refused("correction-of-other", "/suyuan:corrects"):
+        world.record(factory, "common.stored", corrects=again.event_id, **_stored(lot))
+    with world.refused("correction-of-other", "/suyuan:corrects"):
+        world.blend(factory, {lot: 1}, {made.lots[0]: 1}, corrects="urn:uuid:none")
+
+
+def test_corrections_of_others_and_against_what_others_received_are_refused(trade: Trade) -> None:
+    world, grower, factory = trade.world, trade.grower, trade.factory
+    lot = world.introduce(grower, "茶青", 100)
+    shipped = world.ship(grower, factory.id, lot, 60)
+    got = world.receive(factory, grower.id, lot, 50)
+    with world.refused("correction-of-other", "/suyuan:corrects"):
+        world.ship(factory, trade.dealer.id, lot, 10, corrects=shipped.event_id)
+    with world.refused("shipment-below-receipt", "/lots/0/quantity"):
+        world.ship(grower, factory.id, lot, 49, corrects=shipped.event_id)
+    with world.refused("shipment-below-receipt", "/lots/0/quantity"):
+        world.ship(grower, trade.dealer.id, lot, 60, corrects=shipped.event_id)
+    world.ship(grower, factory.id, lot, 50, corrects=shipped.event_id)
+    assert _held(world, lot, grower) == 50
+    made = world.blend(factory, {lot: 45}, {"精制": 40})
+    with world.refused("stock-exceeded", "/lots/0/quantity"):
+        world.receive(factory, grower.id, lot, 44, corrects=got.event_id)
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(factory, grower.id, lot, 51, corrects=got.event_id)
+    world.receive(factory, grower.id, lot, 45, corrects=got.event_id)
+    assert _held(world, lot, factory) == 0 and made.lots
+
+
+def _held(world: TraceWorld, lot: str, who: Somebody) -> Decimal:
+    told = world.history.lot(lot, Viewer(who.id))
+    assert told is not None
+    return Decimal(told["held"])
+
+
+# ---------------------------------------------------------------- origin pending
+
+
+def test_a_lot_may_arrive_before_its_records_and_settles_when_they_come(trade: Trade) -> None:
+    world, grower, factory = trade.world, trade.grower, trade.factory
+    lot = NAMES.lot(grower.id, "0123456789ABCDEF")
+    world.receive(factory, grower.id, lot, 30)
+    told = world.history.lot(lot, Viewer())
+    assert told is not None and told["origin_pending"]
+    with world.refused("unit-of-lot", "/lots/0/uom"):
+        world.receive(factory, grower.id, lot, 3, "LTR")
+    world.blend(factory, {lot: 30}, {"精制": 28})
+    with world.refused("unit-of-lot", "/outputs/0/uom"):
+        world.introduce(grower, lot, 50, "H87")
+    world.introduce(grower, lot, 50)
+    told = world.history.lot(lot, Viewer())
+    assert told is not None and not told["origin_pending"]
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(factory, grower.id, lot, 1)
+    world.ship(grower, factory.id, lot, 30)
+    assert _held(world, lot, grower) == 20
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(factory, grower.id, lot, 1)
+
+
+def test_guessing_a_lot_makes_nobody_a_partner(trade: Trade) -> None:
+    world, factory, rogue = trade.world, trade.factory, trade.dealer
+    lot = NAMES.absolute(f"/01/{GTIN}/10/A1")
+    world.receive(rogue, factory.id, lot, 1, "H87")
+    leaf = world.introduce(factory, "毛茶", 100)
+    packed = {
+        "inputs": [{"lot": leaf, "quantity": 10, "uom": "KGM"}],
+        "outputs": [{"lot": lot, "quantity": 200, "uom": "H87"}],
+        "kde": {"tea_product": "湄潭翠芽", "grade": "特级", "net_content_g": 50, "packed_on": "2026-03-20",
+                "licence_no": "SC1", "declared_standard": "GB/T 14456.1", "line": "二号线"},
+    }  # fmt: skip
+    world.record(factory, "tea.packed_coded", **packed)
+    assert "二号线" not in str(world.history.story(lot, Viewer(rogue.id, ("dealer",))))
+    world.ship(factory, rogue.id, lot, 1, "H87")
+    assert "二号线" in str(world.history.story(lot, Viewer(rogue.id, ("dealer",))))
