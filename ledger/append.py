@@ -92,6 +92,7 @@ class Append:
         self._links: Rows = []
         self._statements: Rows = []
         self._disclosures: Rows = []
+        self._classes: Rows = []
 
     @property
     def size(self) -> int:
@@ -157,6 +158,9 @@ class Append:
             (self._log_id, index, position, disclosure.text, disclosure.visibility, disclosure.pointer)
             for position, disclosure in enumerate(disclosures)
         )
+        if disclosures:
+            classes = "".join(disclosure.visibility[0] for disclosure in disclosures)
+            self._classes.append((self._log_id, index, classes))
 
     @contextmanager
     def savepoint(self) -> Iterator[None]:
@@ -165,7 +169,9 @@ class Append:
         So that one bad submission does not cost its neighbours in a group commit. The exception goes on to the caller.
         """
         kept = (self._subjects, self._heads.copy(), self._touched.copy())
-        lists: tuple[list[Any], ...] = (self._leaves, self._entries, self._links, self._statements, self._disclosures)
+        lists: tuple[list[Any], ...] = (
+            self._leaves, self._entries, self._links, self._statements, self._disclosures, self._classes,
+        )  # fmt: skip
         lengths = [len(rows) for rows in lists]
         try:
             with self.connection.begin_nested():
@@ -202,6 +208,7 @@ class Append:
             ("log_id", "index", "position", "text", "visibility", "pointer"),
             self._disclosures,
         )
+        insert_rows(connection, tables.disclosure_classes, ("log_id", "index", "classes"), self._classes)
         crash_point("append:entries")
         self._write_heads()
         crash_point("append:heads")

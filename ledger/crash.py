@@ -23,6 +23,12 @@ APPEND_POINTS = (
 )
 """The points of the append transaction, in the order in which it passes them (`ledger/log.py`)."""
 
+INDEX_POINTS = ("index:computed", "index:pages", "index:state")
+"""The points of publishing the lot index (`ledger/indexer.py`), before those of the append that it is part of."""
+
+KNOWN_POINTS = ("known:written", "known:renamed")
+"""The points of writing the state file (`ledger/state_file.py`)."""
+
 _passed: Counter[str] = Counter()
 
 

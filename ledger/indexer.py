@@ -13,6 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from . import tables
 from .bulk import insert_rows
+from .crash import crash_point
 from .entry import LOT_INDEX, Entry
 from .errors import StaleWriter
 from .index_pages import IndexPages
@@ -66,6 +67,7 @@ class Indexer:
             if not self._news(connection, before.size, size):
                 return None
             changed, root = self._updated(connection, before.size, size)
+        crash_point("index:computed")
         with self._log.append() as append:
             if self.state(append.connection) != before:
                 raise StaleWriter(f"another index entry than {before.entry} is the newest")
@@ -152,6 +154,8 @@ class Indexer:
             connection.execute(delete(tables.index_page).where(_page.log_id == self._log_id, _page.prefix.in_(some)))
         rows = [(self._log_id, prefix, slots) for prefix, slots in changed.items()]
         insert_rows(connection, tables.index_page, ("log_id", "prefix", "slots"), rows)
+        crash_point("index:pages")
         connection.execute(delete(tables.index_state).where(_state.log_id == self._log_id))
         values = {"log_id": self._log_id, "entry": state.entry, "size": state.size, "root": state.root}
         connection.execute(insert(tables.index_state).values(values))
+        crash_point("index:state")

@@ -24,9 +24,11 @@ from .crash import crash_point
 from .database import Database
 from .entry import Entry
 from .errors import LogHalted, ProofError
+from .latch import latch, latched
 from .merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash, root
 from .note import NoteSigner
 from .reader import LogReader, LogState, StoredDisclosure, StoredEntry
+from .state_file import Known, StateFile
 from .tiles import TILE_HEIGHT, TILE_WIDTH, Edge, TileCoordinate
 
 __all__ = [
@@ -63,6 +65,7 @@ class Log(LogReader):
     not believed until it is set right or the process is started again. `max_idle_ms` bounds how far the clock may be
     ahead of the last entry. `clock_tolerance_ms` lets several hosts append whose clocks differ a little: a clock behind
     the last entry by no more than that gives the last entry's time; by default any clock behind it is refused.
+    `known` is the file outside the database that remembers the newest checkpoint.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Log(LogReader):
         max_clock_jump_ms: int = _DAY_MS,
         max_idle_ms: int = 366 * _DAY_MS,
         clock_tolerance_ms: int = 0,
+        known: StateFile | None = None,
     ) -> None:
         super().__init__(database, log_id)
         self.signer = signer
@@ -85,6 +89,9 @@ class Log(LogReader):
         self._max_clock_jump_ms = max_clock_jump_ms
         self._max_idle_ms = max_idle_ms
         self._clock_tolerance_ms = clock_tolerance_ms
+        self._known = known
+        self._reached: Known | None = None  # what the state file said when the stored tree was last held against it
+        self._refused: LogHalted | None = None
         self._edge: Edge | None = None  # as of the last commit of this process; used only while the state row agrees
         self._seen: LogState | None = None
 
@@ -123,6 +130,8 @@ class Log(LogReader):
             state = self._state(connection, lock=True)
             crash_point("append:locked")
             self._check_not_older(state)
+            self._check_may_sign(connection, state)
+            self._check_witnesses(connection)
             now = self._time(state)
             batch = Append(connection, self.log_id, state, self._edge_of(connection, state), now, self._sign)
             yield batch
@@ -130,6 +139,8 @@ class Log(LogReader):
             crash_point("append:before-commit")
         crash_point("append:after-commit")
         self._edge, self._seen = edge, after
+        if self._known is not None and after is not state:
+            self._known.note(after.checkpoint)
         batch.committed(after.checkpoint)
 
     def check_state(self) -> LogState:
@@ -139,12 +150,15 @@ class Log(LogReader):
         tile below it, the root of the tiles with the state row, the checkpoint with both, the last entry's time and
         number. At most two tiles a level and 256 entries are read, whatever the size of the log.
 
-        Raises LogHalted `state-disagrees` naming the row, or `clock-behind` or `clock-jump`.
+        Raises LogHalted `state-disagrees` naming the row, `rollback` when the state file knows more, or `clock-behind`
+        or `clock-jump`; also what `refuse` and the scrub keep.
         """
         with self.database.read() as connection:
             state = self._state(connection, lock=False)
             self._check_not_older(state)
             self._check_checkpoint(state)
+            self._check_may_sign(connection, state)
+            self._check_witnesses(connection)
             self._load_edge(connection, state)
             self._check_last_entries(connection, state)
             for level in range(1, 64):
@@ -154,6 +168,16 @@ class Log(LogReader):
                 self._check_tile_above(connection, level, full_below - 1)
         self._time(state)
         return state
+
+    def refuse(self, halt: LogHalted) -> None:
+        """Sign nothing more, in any process of this database, for what somebody else knows or found.
+
+        For a witness that knows a larger size, and for the scrub. The halt is kept in the database; where that cannot
+        be written, this process halts all the same. `latch.release` says how damage is let go.
+        """
+        self._refused = halt
+        latch(self.database, self.log_id, halt)
+        self._refused = None  # the database says it now, and can say otherwise after a check
 
     def _sign(self, size: int, tree_root: bytes) -> str:
         return sign_checkpoint(Checkpoint(self.origin, size, tree_root), self.signer)
@@ -183,6 +207,46 @@ class Log(LogReader):
             raise LogHalted("rollback", {**evidence, "stored_ms": state.time_ms, "known_ms": seen.time_ms})
         if state.size == seen.size and state.root != seen.root:
             raise LogHalted("state-disagrees", {"row": "log_state", **evidence})
+
+    def _check_may_sign(self, connection: Connection, state: LogState) -> None:
+        """Refuse what was halted by others, and a state older or other than the state file's."""
+        halt = self._refused or latched(connection, self.log_id)
+        if halt is not None:
+            raise halt
+        known = None if self._known is None else self._known.known()
+        if self._known is None or known is None:
+            return
+        place: dict[str, object] = {"state_file": str(self._known.path), "status": known.status}
+        if known.status != "signing":
+            raise LogHalted("rollback", {**place, "stored_size": state.size})
+        if known is not self._reached:
+            self._check_reaches(connection, state, known, place)
+            self._reached = known
+        elif state.size < known.checkpoint.size:
+            raise LogHalted("rollback", {**place, "stored_size": state.size, "known_size": known.checkpoint.size})
+
+    def _check_reaches(self, connection: Connection, state: LogState, known: Known, place: dict[str, object]) -> None:
+        """The stored tree is that of the known checkpoint, or has grown from it."""
+        try:
+            checkpoint = open_checkpoint(known.note, self.signer.verifier)
+        except ProofError as error:
+            raise LogHalted("state-disagrees", {**place, "row": "state file", "found": str(error)}) from error
+        evidence = {**place, "stored_size": state.size, "known_size": checkpoint.size}
+        if state.size < checkpoint.size:
+            raise LogHalted("rollback", evidence)
+        if self.root_at(checkpoint.size, connection) != checkpoint.root:
+            raise LogHalted("rollback", {**evidence, "known_root": checkpoint.root.hex(), "found": "another tree"})
+
+    def _check_witnesses(self, connection: Connection) -> None:
+        """Refuse to sign while a witness knows more of this log than the log does, or another history of it."""
+        columns = tables.witness_alarm.c
+        query = select(columns.name, columns.kind, columns.size, columns.detail).where(
+            columns.log_id == self.log_id, columns.halts == 1, columns.cleared_ms.is_(None)
+        )
+        alarm = connection.execute(query.limit(1)).one_or_none()
+        if alarm is not None:
+            evidence = {"witness": alarm.name, "alarm": alarm.kind, "witness_size": alarm.size, "found": alarm.detail}
+            raise LogHalted("rollback", evidence)
 
     def _edge_of(self, connection: Connection, state: LogState) -> Edge:
         """The right edge to append to: the cached one while the state row says the same, else read and checked."""

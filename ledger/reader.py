@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 from . import tables
 from .database import Database
 from .errors import LogHalted
-from .merkle import HASH_SIZE, consistency_path, inclusion_path
+from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, inclusion_path, subtree_root
 from .receipt import format_receipt
 from .subjects import subject_hash
 from .tiles import ENTRIES, TILE_WIDTH, TileCoordinate, TileNodes, TilesNeeded, bundle
@@ -135,6 +135,18 @@ class LogReader:
             nodes = self._preloaded(open_connection, new, needed.tiles)
             return consistency_path(old, new, nodes)
 
+    def root_at(self, size: int, connection: Connection | None = None) -> bytes:
+        """Root of the tree of the first `size` entries, from a handful of tiles. Raises LookupError, ProofError."""
+        with self._reading(connection) as open_connection:
+            newest = self._size(open_connection, None)
+            if not 0 <= size <= newest:
+                raise LookupError(f"no tree of {size} entries in a log of {newest}")
+            if not size:
+                return EMPTY_ROOT
+            needed = TilesNeeded()
+            subtree_root(0, size, needed)
+            return subtree_root(0, size, self._preloaded(open_connection, newest, needed.tiles))
+
     def receipt(self, index: int, connection: Connection | None = None) -> str:
         """The receipt of one entry against the newest checkpoint (formats section 4). Raises LookupError."""
         return self.receipts([index], connection)[index]
@@ -148,16 +160,23 @@ class LogReader:
         return {index: format_receipt(entries[index], index, paths[index], state.checkpoint) for index in paths}
 
     def proofs(
-        self, indices: Iterable[int], connection: Connection | None = None
+        self, indices: Iterable[int], connection: Connection | None = None, size: int | None = None
     ) -> tuple[LogState, dict[int, list[bytes]]]:
-        """Inclusion paths of many entries, all against the checkpoint of the state that is returned with them."""
+        """Inclusion paths of many entries, all against the checkpoint of the state that is returned with them.
+
+        With a `size`, against the tree of that many entries instead: an earlier checkpoint that witnesses cosigned.
+        """
         wanted = sorted(set(indices))
         with self._reading(connection) as open_connection:
             state = self._state(open_connection, lock=False)
+            if size is None:
+                size = state.size
+            elif not 0 <= size <= state.size:
+                raise LookupError(f"no tree of {size} entries in a log of {state.size}")
             for index in wanted:
-                _require_index(index, state.size)
-            nodes = self._nodes(open_connection, state.size, wanted)
-        return state, {index: inclusion_path(index, state.size, nodes) for index in wanted}
+                _require_index(index, size)
+            nodes = self._nodes(open_connection, size, wanted)
+        return state, {index: inclusion_path(index, size, nodes) for index in wanted}
 
     def chain(self, subject: str, connection: Connection | None = None) -> list[int]:
         """Indices of all entries of a subject, first to newest: position in the list is `seq` (formats section 2)."""

@@ -148,6 +148,21 @@ class DisclosureRow(StrictTable, table=True):
     pointer: str = Field(sa_type=Text)  # JSON pointer of the field in the statement's body
 
 
+class DisclosureClassesRow(StrictTable, table=True):
+    """The visibility classes of all private fields that came with a statement, one letter a position.
+
+    A second note of what no signature covers, so that a class that changed, or a field that is gone without an
+    erasure, is found; the letter stays when a field is erased.
+    """
+
+    __tablename__ = "disclosure_classes"
+    __table_args__ = strict(with_rowid=False)
+
+    log_id: int = key_column()
+    index: int = key_column()
+    classes: str = Field(sa_type=Text)  # p: partner, r: regulator
+
+
 class IndexStateRow(StrictTable, table=True):
     """What the newest lot-index entry of a log says; the pages are those of its map (formats section 5)."""
 
@@ -169,6 +184,82 @@ class IndexPageRow(StrictTable, table=True):
     log_id: int = key_column()
     prefix: bytes = Field(sa_type=LargeBinary, primary_key=True)
     slots: bytes = Field(sa_type=LargeBinary)
+
+
+class ScrubRow(StrictTable, table=True):
+    """The scrub of a log: who is at it, when it last came through, and what keeps the log from signing."""
+
+    __tablename__ = "scrub"
+
+    log_id: int = key_column()
+    holder: str = Field(sa_type=Text)  # which process scrubs; anybody may once `lease_ms` is over
+    lease_ms: int = Field(sa_type=Int64)
+    finished_ms: int | None = Field(default=None, sa_type=Int64)  # end of the last full pass
+    entries: int = Field(default=0, sa_type=Int64)  # how many it covered
+    damaged: int = Field(default=0, sa_type=Int64)  # how many rows it found wrong
+    halted: str | None = Field(default=None, sa_type=Text)  # JSON: why nothing is signed until an operator has looked
+
+
+class WitnessedRow(StrictTable, table=True):
+    """A checkpoint that at least one witness has cosigned: the note with the log's signature alone."""
+
+    __tablename__ = "witnessed"
+    __table_args__ = strict()
+
+    log_id: int = key_column()
+    size: int = key_column()
+    note: str = Field(sa_type=Text)
+
+
+class CosignatureRow(StrictTable, table=True):
+    """A verified cosignature of the checkpoint of `size` entries, as its signature line."""
+
+    __tablename__ = "cosignature"
+    __table_args__ = strict(CheckConstraint("length(key_id) = 4 AND time_s > 0", name="cosignature_values"))
+
+    log_id: int = key_column()
+    size: int = key_column()
+    name: str = Field(sa_type=Text, primary_key=True)
+    key_id: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    time_s: int = Field(sa_type=Int64)
+    line: str = Field(sa_type=Text)
+
+
+class WitnessStateRow(StrictTable, table=True):
+    """How it stands with one witness: what it last said that it knows, and when it may be asked again."""
+
+    __tablename__ = "witness_state"
+    __table_args__ = strict()
+
+    log_id: int = key_column()
+    name: str = Field(sa_type=Text, primary_key=True)
+    key_id: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    size: int = Field(sa_type=Int64)
+    next_ms: int = Field(sa_type=Int64)
+    failures: int = Field(sa_type=Int64)  # in a row
+    cosigned_ms: int | None = Field(default=None, sa_type=Int64)  # when it last cosigned, by the log's clock
+    failing_ms: int | None = Field(default=None, sa_type=Int64)  # since when it does not
+    problem: str = Field(sa_type=Text)  # "" when all is well
+
+
+class WitnessAlarmRow(StrictTable, table=True):
+    """Something between the log and a witness that must not be, with the notes of both sides."""
+
+    __tablename__ = "witness_alarm"
+    __table_args__ = strict(CheckConstraint("halts IN (0, 1)", name="witness_alarm_halts"))
+
+    log_id: int = key_column()
+    name: str = Field(sa_type=Text, primary_key=True)
+    key_id: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    kind: str = Field(sa_type=Text, primary_key=True)
+    size: int = key_column()
+    halts: int = Field(sa_type=Int64)  # 1: the log signs nothing while this is open
+    first_ms: int = Field(sa_type=Int64)
+    last_ms: int = Field(sa_type=Int64)
+    cleared_ms: int | None = Field(default=None, sa_type=Int64)
+    own_note: str = Field(sa_type=Text)
+    shown_note: str | None = Field(default=None, sa_type=Text)
+    detail: str = Field(sa_type=Text)
 
 
 class KeyRow(StrictTable, table=True):
@@ -206,6 +297,12 @@ subject = table_of(SubjectRow)
 chain_link = table_of(ChainLinkRow)
 statement = table_of(StatementRow)
 disclosure = table_of(DisclosureRow)
+disclosure_classes = table_of(DisclosureClassesRow)
+scrub = table_of(ScrubRow)
 index_state = table_of(IndexStateRow)
 index_page = table_of(IndexPageRow)
+witnessed = table_of(WitnessedRow)
+cosignature = table_of(CosignatureRow)
+witness_state = table_of(WitnessStateRow)
+witness_alarm = table_of(WitnessAlarmRow)
 key = table_of(KeyRow)
