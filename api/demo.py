@@ -13,6 +13,7 @@ Killed at any moment and started again on the same directory it goes on where it
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -28,14 +29,15 @@ from types import FrameType
 from typing import Any, TextIO
 from urllib.parse import quote, urlsplit
 
+from ..ledger.errors import Refusal
 from ..ledger.keys import PrivateKey, load_private_key
 from ..ledger.policy import Policy
 from ..ledger.verify import verify_bundle, verify_receipt
 from ..qr import symbol
 from ..trace.template import load_templates
 from .access_log import configure_logging
-from .client import Service
-from .console import FAILED, Bars, complain
+from .client import FalseAnswer, Service
+from .console import FAILED, Bars, Unusable, complain
 from .data_directory import DataDirectory, init_data_directory
 from .loading import REGISTRAR_ID, Producers
 from .producer import Directory
@@ -92,7 +94,7 @@ class Demo:
                 settings = self._open()
                 log = stack.enter_context((self.root / "service.log").open("a", encoding="utf-8"))
                 configure_logging("INFO", log)
-                listening = stack.enter_context(listen(self._host, self._port))
+                listening = stack.enter_context(self._listen())
                 server = stack.enter_context(Server(settings, listening))
                 address = _address(listening)
                 sound = self._load_and_check(f"http://{address}")
@@ -121,6 +123,7 @@ class Demo:
         """The settings of the demo's service; its data directory is made when there is none, whole or not at all."""
         if not self.places.config.exists():
             say("建立账本", "making a ledger", self.places.root)
+            # A directory half made is none: it gets its name when everything is in it.
             making = self.root / "ledger.making"
             shutil.rmtree(making, ignore_errors=True)
             settings = Settings(data_dir=making, public_host=PUBLIC_HOST, origin=ORIGIN)
@@ -128,6 +131,13 @@ class Demo:
             making.rename(self.places.root)
         # Everybody in the demo comes from one address.
         return Settings(data_dir=self.places.root, host=self._host, client_rate=1_000, client_burst=10_000)
+
+    def _listen(self) -> socket.socket:
+        try:
+            return listen(self._host, self._port)
+        except OSError as error:
+            where, why = f"{self._host}:{self._port}", os.strerror(error.errno or 0)
+            raise Unusable(f"无法监听 {where}：{why}", f"cannot listen on {where}: {why}") from error
 
     def _load_and_check(self, base_url: str) -> bool:
         policy_text = self.places.policy.read_text(encoding="utf-8")
@@ -138,7 +148,15 @@ class Demo:
             producers = Producers(service, self.home, load_templates(), bars)
             producers.registrar(registrar)
             directories = [Directory.read(Path(str(files("suyuan.sample_batches") / name))) for name in FAMILIES]
-            self._load(producers, directories)
+            try:
+                self._load(producers, directories)
+            except Refusal as refusal:
+                if refusal.rule != "record-changed":
+                    raise
+                raise Unusable(
+                    f"示例批次在此目录装载之后有了改动：换一个目录，或删除 {self.root}",
+                    f"the sample batches have changed since they were loaded; use another directory, or remove {self.root}",
+                ) from refusal
             statements = self._check_receipts(policy, bars)
             products = [self._check_product(service, directory, policy) for directory in directories]
         self._tell(base_url, products, statements)
@@ -174,7 +192,8 @@ class Demo:
             for line in lines:
                 report = verify_receipt(receipts[line.hash].receipt, line.signed.statement.encode("ascii"), policy)
                 if not report.ok:
-                    raise SettingsError(f"{outbox.receipts_path}: {line.what}: {report.lines('en')}")
+                    zh, en = report.lines("zh"), report.lines("en")
+                    raise FalseAnswer(f"{line.what}：回执不成立：{zh}", f"{line.what}: the receipt does not hold: {en}")
                 advance(1)
                 checked += 1
         return checked
