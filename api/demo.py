@@ -155,7 +155,7 @@ class Demo:
                     raise
                 raise Unusable(
                     f"示例批次在此目录装载之后有了改动：换一个目录，或删除 {self.root}",
-                    f"the sample batches have changed since they were loaded; use another directory, or remove {self.root}",
+                    f"the sample batches have changed since; use another directory, or remove {self.root}",
                 ) from refusal
             statements = self._check_receipts(policy, bars)
             products = [self._check_product(service, directory, policy) for directory in directories]
