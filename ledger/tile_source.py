@@ -6,6 +6,7 @@ Nothing that comes from here is believed: whoever fetches checks it against a si
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 import httpx
@@ -20,6 +21,10 @@ _MAX_BUNDLE = TILE_WIDTH * (2 + 0xFFFF)
 
 class SourceUnavailable(Exception):
     """A tile could not be had now; that says nothing about what is in it."""
+
+
+class TileMissing(SourceUnavailable):
+    """The log answers that it has no such tile."""
 
 
 class TileSource(Protocol):
@@ -37,12 +42,19 @@ class HttpTileSource:
     nor make them unpack more than they asked for. `timeout_s` bounds one answer as a whole.
     """
 
-    def __init__(self, prefix: str, *, timeout_s: float = 20, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        *,
+        timeout_s: float = 20,
+        transport: httpx.BaseTransport | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._prefix = prefix.rstrip("/")
         self._timeout_s = timeout_s
         self._client = httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=5),
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity", **(headers or {})},
             follow_redirects=False,
             trust_env=False,
             transport=transport,
@@ -57,7 +69,7 @@ class HttpTileSource:
             if content is not None:
                 content = _cut(content, level, width)
         if content is None:
-            raise SourceUnavailable(f"the log does not have {tile_path(level, index, width)}")
+            raise TileMissing(f"the log does not have {tile_path(level, index, width)}")
         return content
 
     def close(self) -> None:
