@@ -42,6 +42,11 @@ EVENT, ACTOR, KEY, CREDENTIAL = "trace-event+sd-jwt", "actor+jwt", "key+jwt", "c
 SAMPLES = Path(__file__).resolve().parents[2] / "sample_batches"
 DAY_MS = 86_400_000
 AFTER_THE_SAMPLES = NOON + 90 * DAY_MS
+PRODUCTS = {
+    "tea": NAMES.absolute("/01/09520001000010/10/MTCY20260331A"),
+    "chili": NAMES.absolute("/01/09520001000027/10/ZYCT20251118F"),
+    "baijiu": NAMES.absolute("/01/09520001000034/10/CSG20251120K"),
+}
 _USCC = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 
 
@@ -325,6 +330,10 @@ class Samples:
     world: TraceWorld
     lines: dict[str, list[Line]]
     receipts: list[Receipt]
+
+    def product(self, family: str) -> str:
+        """The URI of the lot that the story is about."""
+        return PRODUCTS[family]
 
     @property
     def all_lines(self) -> list[Line]:
