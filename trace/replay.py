@@ -10,8 +10,7 @@ from sqlalchemy import Connection, Table, delete, select
 
 from ..ledger import tables as ledger_tables
 from ..ledger.keys import KeyRing, Registrar
-from ..ledger.log import Log
-from ..ledger.reader import StoredEntry
+from ..ledger.reader import LogReader, StoredEntry
 from ..ledger.rows import Rows
 from ..ledger.statement import KINDS
 from . import tables
@@ -27,7 +26,7 @@ _AT_ONCE = 500
 
 
 def rebuild(
-    log: Log,
+    log: LogReader,
     templates: Templates,
     names: Names,
     registrars: Sequence[Registrar],
@@ -43,7 +42,7 @@ def rebuild(
 
 
 def differing(
-    log: Log,
+    log: LogReader,
     templates: Templates,
     names: Names,
     registrars: Sequence[Registrar],
@@ -64,7 +63,7 @@ def differing(
 
 def _refill(
     connection: Connection,
-    log: Log,
+    log: LogReader,
     templates: Templates,
     names: Names,
     registrars: Sequence[Registrar],
@@ -73,30 +72,42 @@ def _refill(
     """Empties the derived tables and replays the ledger into them; returns the number of entries."""
     state = log.state(connection)
     for table in reversed(DERIVED):
-        connection.execute(delete(table).where(_of_log(connection, table, log.log_id)))
-    ring = KeyRing(registrars, log.origin)
+        connection.execute(delete(table).where(of_log(connection, table, log.log_id)))
+    ring = KeyRing(registrars, state.origin)
     for first in range(0, state.size, _AT_ONCE):
         last = min(first + _AT_ONCE, state.size)
         entries = log.statements(range(first, last), connection)
-        replay = _Replay(connection, log, templates, names, ring)
+        replay = Replay(connection, connection, log, templates, names, ring)
         replay.apply([entries[index] for index in range(first, last)])
         progress(last, state.size)
     return state.size
 
 
-def _of_log(connection: Connection, table: Table, log_id: int) -> Any:
+def of_log(connection: Connection, table: Table, log_id: int) -> Any:
+    """The condition that a row of a derived table belongs to a log."""
     if "log_id" in table.c:
         return table.c.log_id == log_id
     nodes = select(tables.node.c.id).where(tables.node.c.log_id == log_id)
     return table.c.node_id.in_(nodes)
 
 
-class _Replay:
-    """Applies a page of stored entries in order to keys and projections; only the key ring outlives a page."""
+class Replay:
+    """Applies a page of stored entries in order to keys and projections; only the key ring outlives a page.
 
-    def __init__(self, connection: Connection, log: Log, templates: Templates, names: Names, ring: KeyRing) -> None:
+    `connection` is where the tables are written, `source` where the ledger is read: the same, or two databases.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        source: Connection,
+        log: LogReader,
+        templates: Templates,
+        names: Names,
+        ring: KeyRing,
+    ) -> None:
         self._log = log
-        self._connection = connection
+        self._source = source
         self._templates = templates
         self._names = names
         self._ring = ring
@@ -104,7 +115,7 @@ class _Replay:
         self._projection = Projection(connection, log.log_id, templates, names, self._load)
 
     def _load(self, index: int) -> Logged:
-        return Logged.of(self._log.statements([index], self._connection)[index])
+        return Logged.of(self._log.statements([index], self._source)[index])
 
     def apply(self, page: Sequence[StoredEntry]) -> None:
         """Applies the entries; a lot-index entry changes nothing here."""
@@ -127,7 +138,7 @@ def dump(connection: Connection, log_id: int) -> Iterator[tuple[str, bytes]]:
     """Every derived table of a log as (name, SHA-256 of its rows in primary-key order): equal means byte-identical."""
     for table in DERIVED:
         digest = hashlib.sha256()
-        query = select(table).where(_of_log(connection, table, log_id)).order_by(*table.primary_key.columns)
+        query = select(table).where(of_log(connection, table, log_id)).order_by(*table.primary_key.columns)
         for row in connection.execute(query).mappings():
             digest.update(_row_bytes(dict(row)))
         yield table.name, digest.digest()
