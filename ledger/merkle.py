@@ -8,7 +8,7 @@ function for the perfect subtrees they need.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 
 from .errors import ProofError
@@ -85,19 +85,36 @@ def inclusion_path(index: int, size: int, node: Node) -> list[bytes]:
 
     `node` answers for perfect subtrees only. Raises ValueError unless 0 <= index < size.
     """
-    if not 0 <= index < size:
-        raise ValueError(f"no leaf {index} in a tree of {size}")
-    path: list[bytes] = []
-    start, end = 0, size
-    while end - start > 1:
-        middle = start + _split(end - start)
-        if index < middle:
-            path.append(subtree_root(middle, end, node))
-            end = middle
-        else:
-            path.append(subtree_root(start, middle, node))
-            start = middle
-    path.reverse()
+    return inclusion_paths([index], size, node)[index]
+
+
+def inclusion_paths(indices: Iterable[int], size: int, node: Node) -> dict[int, list[bytes]]:
+    """The inclusion paths of many leaves of one tree.
+
+    A path climbs within the perfect subtree that holds the leaf; how it goes on from that subtree's top, past the
+    perfect subtrees to the right (folded into one) and to the left, is the same for all leaves under it.
+    """
+    paths: dict[int, list[bytes]] = {}
+    onward: dict[int, list[bytes]] = {}
+    for index in indices:
+        if not 0 <= index < size:
+            raise ValueError(f"no leaf {index} in a tree of {size}")
+        height = (index ^ size).bit_length() - 1  # of the perfect subtree: the highest bit where they part
+        if height not in onward:
+            onward[height] = _onward(height, size, node)
+        paths[index] = [node(level, index >> level ^ 1) for level in range(height)] + onward[height]
+    return paths
+
+
+def _onward(height: int, size: int, node: Node) -> list[bytes]:
+    """From the top of the perfect subtree of `height` in the tree of `size` leaves to the root."""
+    end = size >> height << height
+    path = [subtree_root(end, size, node)] if end < size else []
+    start = end - (1 << height)
+    while start:
+        level = (start & -start).bit_length() - 1
+        path.append(node(level, (start >> level) - 1))
+        start -= 1 << level
     return path
 
 

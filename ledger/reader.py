@@ -20,7 +20,7 @@ from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 from . import tables
 from .database import Database
 from .errors import LogHalted
-from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, inclusion_path, subtree_root
+from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, inclusion_path, inclusion_paths, subtree_root
 from .receipt import format_receipt
 from .subjects import subject_hash
 from .tiles import ENTRIES, TILE_WIDTH, TileCoordinate, TileNodes, TilesNeeded, bundle
@@ -176,7 +176,7 @@ class LogReader:
             for index in wanted:
                 _require_index(index, size)
             nodes = self._nodes(open_connection, size, wanted)
-        return state, {index: inclusion_path(index, size, nodes) for index in wanted}
+        return state, inclusion_paths(wanted, size, nodes)
 
     def chain(self, subject: str, connection: Connection | None = None) -> list[int]:
         """Indices of all entries of a subject, first to newest: position in the list is `seq` (formats section 2)."""
@@ -260,8 +260,7 @@ class LogReader:
     def _nodes(self, connection: Connection, size: int, indices: Sequence[int]) -> TileNodes:
         """Nodes for the inclusion paths of `indices`, with all their tiles read in one query."""
         needed = TilesNeeded()
-        for index in indices:
-            inclusion_path(index, size, needed)
+        inclusion_paths({index // TILE_WIDTH: index for index in indices}.values(), size, needed)  # one for each tile
         return self._preloaded(connection, size, needed.tiles)
 
     def _preloaded(self, connection: Connection, size: int, wanted: set[tuple[int, int]]) -> TileNodes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import quote, unquote_to_bytes
 
@@ -48,6 +49,7 @@ _UNRESERVED = "-._~"
 _MAX_URI = 400
 
 
+@lru_cache(maxsize=16_384)
 def subject_of(uri: str) -> str:
     """The subject string of a lot, plot or logistic unit named by its URI; an item counts as its lot.
 
