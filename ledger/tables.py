@@ -242,6 +242,16 @@ class WitnessStateRow(StrictTable, table=True):
     problem: str = Field(sa_type=Text)  # "" when all is well
 
 
+class CosigningRoundRow(StrictTable, table=True):
+    """When witnesses may be asked again: whichever process claims a round asks all of them for one checkpoint."""
+
+    __tablename__ = "cosigning_round"
+    __table_args__ = strict()
+
+    log_id: int = key_column()
+    next_ms: int = Field(sa_type=Int64)
+
+
 class WitnessAlarmRow(StrictTable, table=True):
     """Something between the log and a witness that must not be, with the notes of both sides."""
 
@@ -304,5 +314,6 @@ index_page = table_of(IndexPageRow)
 witnessed = table_of(WitnessedRow)
 cosignature = table_of(CosignatureRow)
 witness_state = table_of(WitnessStateRow)
+cosigning_round = table_of(CosigningRoundRow)
 witness_alarm = table_of(WitnessAlarmRow)
 key = table_of(KeyRow)
