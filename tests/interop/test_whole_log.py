@@ -222,7 +222,9 @@ def test_any_flipped_bit_of_any_file_is_refused(
     chance = random.Random(seed)
     tiles = [tile_path(0, index, tile_width(0, index, 1000)) for index in range(4)]
     bundles = [tile_path("entries", index, tile_width(0, index, 1000)) for index in range(4)]
-    for path in (chance.choice(kind) for kind in (tiles, bundles, tiles, bundles, ["tile/1/000.p/3"]) for _ in range(4)):
+    for path in (
+        chance.choice(kind) for kind in (tiles, bundles, tiles, bundles, ["tile/1/000.p/3"]) for _ in range(4)
+    ):
         content = grown.file(path)
         bit = chance.randrange(8 * len(content))
         found = read_whole(foreign, grown, 1000, changes={path: flipped(content, bit)})
@@ -249,9 +251,7 @@ def test_a_log_that_rewrote_its_past_is_refused_though_everything_is_signed(
         assert {"x/mod", "tessera"} <= refusing(found), size
 
 
-def test_a_log_under_another_key_or_name_is_refused(
-    foreign: ForeignVerifiers, grown: GrownLog, mirror: object
-) -> None:
+def test_a_log_under_another_key_or_name_is_refused(foreign: ForeignVerifiers, grown: GrownLog, mirror: object) -> None:
     name, key_id, key = grown.vkey.split("+", 2)
     other = flipped(base64.b64decode(key), 20)
     for vkey in (

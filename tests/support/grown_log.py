@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -90,8 +90,9 @@ class GrownLog:
     def key(self) -> VerifierKey:
         return self.log.signer.verifier
 
-    @property
+    @cached_property
     def vkey(self) -> str:
+        """As the service tells it."""
         return self.http.get("/log/key").text.strip()
 
     @property
