@@ -31,9 +31,10 @@ TARGETS = [
 ]
 
 
-def declared() -> list[Requirement]:
+def declared(*extras: str) -> list[Requirement]:
     project = PROJECT["project"]
-    return [Requirement(line) for line in project["dependencies"] + project["optional-dependencies"]["dev"]]
+    lines = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    return [Requirement(line) for line in lines]
 
 
 def pins() -> list[Requirement]:
@@ -57,7 +58,7 @@ def test_every_declared_dependency_is_pinned_once_within_its_bounds(target: dict
     here = [pin for pin in pins() if holds(pin.marker, target)]
     by_name = {canonicalize_name(pin.name): pin for pin in here}
     assert len(by_name) == len(here), "a package is pinned twice"
-    for requirement in declared():
+    for requirement in declared("dev", "interop"):
         if holds(requirement.marker, target):
             pin = by_name[canonicalize_name(requirement.name)]
             (exact,) = pin.specifier
@@ -71,7 +72,7 @@ def test_every_package_installed_here_for_the_project_is_pinned_at_this_version(
 
     environment = {"extra": ""}
     pinned = {canonicalize_name(pin.name): str(pin.specifier) for pin in pins() if holds(pin.marker, environment)}
-    waiting = [(r.name, tuple(r.extras)) for r in declared() if holds(r.marker, environment)]
+    waiting = [(r.name, tuple(r.extras)) for r in declared("dev") if holds(r.marker, environment)]
     seen: set[tuple[str, tuple[str, ...]]] = set()
     while waiting:
         name, extras = waiting.pop()
