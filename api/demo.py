@@ -50,6 +50,7 @@ FAMILIES = ("tea", "chili", "baijiu")
 PUBLIC_HOST, ORIGIN = "suyuan.example", "suyuan.example/520300"
 PROOF_TYPE = "application/vnd.suyuan.proof+json"
 _STARTED = "started"
+_INDEX_PATIENCE_S = 5.0
 
 
 class Stopped(Exception):
@@ -63,6 +64,8 @@ class Product:
     family: str
     title: str
     uri: str
+    complete: bool
+    """Whether its bundle proves that no record is left out."""
     faults: tuple[str, ...] = ()
 
     @property
@@ -130,7 +133,13 @@ class Demo:
             init_data_directory(settings, wall_clock_ms)
             making.rename(self.places.root)
         # Everybody in the demo comes from one address.
-        return Settings(data_dir=self.places.root, host=self._host, client_rate=1_000, client_burst=10_000)
+        return Settings(
+            data_dir=self.places.root,
+            host=self._host,
+            client_rate=1_000,
+            client_burst=10_000,
+            index_quiet_seconds=0.3,
+        )
 
     def _listen(self) -> socket.socket:
         try:
@@ -202,24 +211,38 @@ class Demo:
         """Fetch a product's page and bundle as a shopper would, and verify the bundle as a stranger would."""
         uri = f"https://{PUBLIC_HOST}{directory.batch['product']}"
         family, title = str(directory.batch["family"]), directory.batch["title"]
-        product = Product(family, f"{title['zh']}  {title['en']}", uri)
-        faults = []
-        page = service.get(product.page, accept="text/html", lang="zh")
-        if not page.headers.get("content-type", "").startswith("text/html"):
-            faults.append(f"{product.page}: no page, but {page.headers.get('content-type')}")
-        bundle = service.get("/proof", accept=PROOF_TYPE, uri=uri).content
+        path = urlsplit(uri).path
+        page = service.get(path, accept="text/html", lang="zh")
+        bundle, complete = self._bundle(service, uri, policy)
         proof = self.root / "proofs" / f"{family}.proof.json"
         proof.parent.mkdir(exist_ok=True)
         proof.write_bytes(bundle)
-        report = verify_bundle(bundle, policy, require_completeness=False)
-        faults += [failure.line("zh") + " " + failure.en for failure in report.failures]
-        return Product(family, product.title, uri, tuple(faults))
+        report = verify_bundle(bundle, policy, require_completeness=complete)
+        faults = [failure.line("zh") + " " + failure.en for failure in report.failures]
+        media_type = page.headers.get("content-type", "")
+        if not media_type.startswith("text/html"):
+            faults.append(f"{path}: {media_type}, text/html")
+        return Product(family, f"{title['zh']}  {title['en']}", uri, complete, tuple(faults))
+
+    def _bundle(self, service: Service, uri: str, policy: Policy) -> tuple[bytes, bool]:
+        """A product's bundle, and whether it proves that nothing is left out: the lot index follows the last record
+        within moments, so a bundle that is not complete yet is asked for again for a while."""
+        patience = time.monotonic() + _INDEX_PATIENCE_S
+        while True:
+            bundle = service.get("/proof", accept=PROOF_TYPE, uri=uri).content
+            if verify_bundle(bundle, policy).ok:
+                return bundle, True
+            if time.monotonic() > patience:
+                return bundle, False
+            time.sleep(0.2)
 
     # ------------------------------------------------------------ telling
 
     def _tell(self, base_url: str, products: Sequence[Product], statements: int) -> None:
         for product in products:
             state = "证明不成立 NOT VERIFIED" if product.faults else "证明成立 verified"
+            if not product.complete:
+                state += "（未证明完整 completeness not proven）"
             print(f"\n{product.title}\n  {base_url}{product.page}\n  {product.uri}\n  {state}")
         print("\n" + symbol.terminal(base_url + products[0].page, colour=sys.stdout.isatty()))
         faulty = sum(1 for product in products if product.faults)
@@ -229,7 +252,8 @@ class Demo:
             "",
         )
         policy, proof = self.root / "policy", self.root / "proofs" / f"{FAMILIES[0]}.proof.json"
-        say("离线验证", "verify offline", f"suyuan verify {proof} --policy {policy} --without-completeness")
+        less = "" if products[0].complete else " --without-completeness"
+        say("离线验证", "verify offline", f"suyuan verify {proof} --policy {policy}{less}")
         say("首页", "home page", f"{base_url}/")
         say("接口文档", "API documentation", f"{base_url}/docs")
         if urlsplit(base_url).hostname in ("127.0.0.1", "::1"):
