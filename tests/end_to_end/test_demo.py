@@ -116,6 +116,12 @@ def test_every_product_has_a_page_and_a_bundle_that_verifies_offline(demo: Demo,
         assert product["uri"] in demo.output and product["page"] in demo.output
 
 
+def test_the_bundles_the_demo_keeps_prove_that_nothing_is_left_out(demo: Demo) -> None:
+    for family in FAMILIES:
+        finished = suyuan("verify", demo.folder / "proofs" / f"{family}.proof.json", "--policy", demo.told["policy"])
+        assert finished.returncode == 0, finished.stdout
+
+
 def test_a_tampered_demo_bundle_is_told_by_its_failing_item(demo: Demo, tmp_path: Path) -> None:
     product = demo.told["products"][0]
     bundle = httpx.get(demo.told["base_url"] + "/proof", params={"uri": product["uri"]}).json()
