@@ -120,7 +120,7 @@ def open_body(claim: str, body: Mapping[str, Any], texts: Sequence[str], *, comp
     the object has already, digests that occur twice, and members that may never be private.
     """
     opening = _Opening(claim, _read(texts))
-    merged = opening.merge(body, "", 0)
+    merged = opening.merge(dict(body), "", 0)
     unused = opening.texts.keys() - opening.used
     if unused:
         _refuse(
@@ -171,11 +171,16 @@ class _Opening:
         if depth > MAX_DEPTH:
             _refuse("json-depth", pointer, f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH}")
         if isinstance(value, list):
-            return [self.merge(element, f"{pointer}/{n}", depth + 1) for n, element in enumerate(value)]
-        if not isinstance(value, Mapping):
+            return [
+                self.merge(element, f"{pointer}/{n}", depth + 1) if isinstance(element, (dict, list)) else element
+                for n, element in enumerate(value)
+            ]
+        if not isinstance(value, dict):
             return value
         merged = {
             name: self.merge(member, f"{pointer}/{_escaped(name)}", depth + 1)
+            if isinstance(member, (dict, list))
+            else member
             for name, member in value.items()
             if name != "_sd"
         }
@@ -256,7 +261,7 @@ def _check_digests(digests: Any, pointer: str) -> None:
 
 
 def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return {name: _copy(member) for name, member in value.items()}
     if isinstance(value, (list, tuple)):
         return [_copy(element) for element in value]
