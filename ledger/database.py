@@ -142,6 +142,23 @@ class Database:
         with _translated(), self._reader.connect() as connection, connection.begin():
             yield connection
 
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Callable[[str], object]]:
+        """Runs statements that no transaction may hold (VACUUM, PRAGMA), each by itself. Raises DatabaseUnavailable."""
+        self._claim_file()
+        with _translated():
+            if self.dialect == "postgresql":
+                with self._writer.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                    yield connection.exec_driver_sql
+                return
+            pooled = self._writer.raw_connection()
+            try:
+                yield lambda statement: pooled.cursor().execute(statement).fetchall()
+            except self._module.Error as error:
+                raise DatabaseUnavailable("busy", str(error)) from error
+            finally:
+                pooled.close()
+
     def retrying(
         self, work: Callable[[], Result], *, attempts: int = 8, sleep: Callable[[float], None] = time.sleep
     ) -> Result:
@@ -184,6 +201,11 @@ class Database:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an embedded database; None on PostgreSQL."""
+        return self._path if self.dialect == "sqlite" else None
 
     @property
     def version(self) -> str:
@@ -246,6 +268,8 @@ def _sqlite_connections(engine: Engine, *, begin: str, query_only: bool) -> None
             # back after 16 MB instead of 4, appends go twice as fast. Neither grows with the log.
             cursor.execute("PRAGMA cache_size=-16384")
             cursor.execute("PRAGMA wal_autocheckpoint=4096")
+            # What is deleted is overwritten where that costs no further page; an erasure asks for more (`forgetting`).
+            cursor.execute("PRAGMA secure_delete=FAST")
         cursor.close()
 
     @event.listens_for(engine, "begin")

@@ -9,11 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from typing import Any
 
+from .encoding import base64_bytes
 from .entry import Entry
 from .findings import does_not_hold
 from .keys import KeyRing, Registrar
+from .merkle import HASH_SIZE
 from .statement import Statement
 from .subjects import CORRECTS, chain_order, event_subjects, own_subjects, subject_hash
 
@@ -41,6 +44,7 @@ class Replay:
         self._events: dict[str, tuple[str, ...] | None] = {}
         self._makers: dict[str, set[str]] = defaultdict(set)
         self._signed: set[bytes] = set()
+        self._issuers: dict[bytes, tuple[str, tuple[str, ...]]] = {}
         self._last_index = -1
 
     def in_order(self, logged: Logged) -> None:
@@ -81,6 +85,7 @@ class Replay:
     def take_in(self, logged: Logged, *, sound: bool) -> None:
         """Let a statement count for later ones; unsound ones add no keys, roles or products."""
         typ, body = logged.statement.typ, logged.statement.body
+        self._issuers[logged.statement.hash] = (intern(logged.statement.iss), logged.subjects)
         if typ == EVENT:
             self._event(logged)
         elif not sound:
@@ -95,6 +100,8 @@ class Replay:
             self._makers[f"01/{body['product']}"].add(str(body.get("actor")))
         elif typ in ("notice+jwt", "recall+jwt"):
             self._authority(logged)
+        elif typ == "erasure+jwt":
+            self._erasure(logged)
 
     def _corrected(self, event_id: object) -> tuple[str, ...]:
         inherited = self._events.get(event_id) if isinstance(event_id, str) else None
@@ -112,7 +119,7 @@ class Replay:
         if event_id in self._events:
             raise does_not_hold("event-id-twice", "同一 eventID 有两条声明", "two statements have the same eventID")
         self._events[event_id] = logged.subjects or None
-        for lot in event_subjects(body, *_made_in(body)):
+        for lot in event_subjects(body, *made_in(body)):
             self._makers[lot].add(iss)
 
     def _authority(self, logged: Logged) -> None:
@@ -122,13 +129,30 @@ class Replay:
         if not own and "authority" not in self._roles.get(iss, frozenset()):
             raise does_not_hold("role", "签发者没有所需的角色", "its issuer has not the role authority that it needs")
 
+    def _erasure(self, logged: Logged) -> None:
+        """Erasures stand where the erased statement stands, and are its issuer's own or an authority's."""
+        erased = str(logged.statement.body.get("statement"))
+        try:
+            issuer, subjects = self._issuers.get(base64_bytes(erased, HASH_SIZE), (None, None))
+        except ValueError:
+            issuer, subjects = None, None
+        if subjects is not None and logged.subjects and subjects != logged.subjects:
+            raise does_not_hold(
+                "erasure-subjects", "删除声明的链条与被删声明不同", "an erasure stands on the chains of what it erases"
+            )
+        if logged.statement.iss != issuer and "authority" not in self._roles.get(logged.statement.iss, frozenset()):
+            raise does_not_hold(
+                "role", "只有签发者或主管部门可以删除", "only the statement's issuer or an authority erases its fields"
+            )
+
     def _makes(self, actor: str, lot: str) -> bool:
         """By the name of the lot, by an event that made it, or by the product's credential."""
         by_name = lot.startswith(f"lot/{actor}/")
         return by_name or any(actor in self._makers.get(made, ()) for made in (lot, lot.partition("/10/")[0]))
 
 
-def _made_in(body: Mapping[str, Any]) -> tuple[str, ...]:
+def made_in(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """The members of an event that name the lots it makes."""
     if body.get("type") == "ObjectEvent" and body.get("action") == "ADD":
         return ("epcList", "quantityList")
     return ("outputEPCList", "outputQuantityList")

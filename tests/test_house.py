@@ -187,6 +187,7 @@ def test_every_module_of_the_ledger_is_either_storage_or_held_to_be_pure() -> No
         "cosigning",
         "crash",
         "database",
+        "forgetting",
         "indexer",
         "latch",
         "log",

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, select
 from ..ledger.database import Database
 from ..ledger.entry import Entry
 from ..ledger.errors import Refusal
+from ..ledger.forgetting import scour
 from ..ledger.keys import PublicKey, Registrar
 from ..ledger.log import Append, Draft, Log
 from ..ledger.reader import StoredDisclosure
@@ -25,6 +26,8 @@ from ..ledger.receipt import parse_receipt
 from ..ledger.statement import Statement, open_disclosures, parse_statement
 from ..ledger.subjects import own_subjects
 from . import tables
+from .delegation import delegations_to, holder
+from .erasure import Erased
 from .judge import Judge, Prepared, check_signature
 from .naming import Names, crockford_id, uuid7
 from .record import (
@@ -42,7 +45,7 @@ from .template import VISIBILITY_RANK, Stage, Templates, Visibility
 
 __all__ = ["ACCEPTED", "Capture", "Prepared", "Receipt", "Submission"]
 
-ACCEPTED = ("trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt")
+ACCEPTED = ("trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt", "erasure+jwt")
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Receipt:
 
 
 class Capture:
-    """The write path of one log."""
+    """The write path of one log.
+
+    `on_erased` is called within the transaction for each erasure, to forget what else was kept of the fields.
+    """
 
     def __init__(
         self,
@@ -78,9 +84,11 @@ class Capture:
         names: Names,
         registrars: Sequence[Registrar],
         clock: Callable[[], int],
+        on_erased: Callable[[Connection, Erased], None] = lambda connection, erased: None,
     ) -> None:
         self._log = log
         self._clock = clock
+        self._on_erased = on_erased
         self._database = database
         self._templates = templates
         self._names = names
@@ -92,21 +100,29 @@ class Capture:
     def compose(self, raw: Mapping[str, Any], actor: str) -> Composed:
         """The event that a record of `actor` becomes, with what its template hides.
 
-        `raw` is a record as people write it (short references, local units). Raises Refusal; when several things are
+        `raw` is a record as people write it (short references, local units). Under a delegation, short references are
+        those of the principal, and new lots get its ids. Raises Refusal; when several things are
         wrong, `others` of the refusal lists the rest.
         """
         stage = self._stage(raw.get("stage"), "/stage")
         with self._database.read() as connection:
+            owner = self._holder(connection, actor, raw.get("on_behalf_of"), stage)
             refer = References(
-                lot=lambda label: self._labelled(connection, actor, label),
-                plot=lambda plot: self._plot(plot, actor),
-                new_lot=lambda: self._names.lot(actor, crockford_id()),
+                lot=lambda label: self._labelled(connection, owner, label),
+                plot=lambda plot: self._plot(plot, owner),
+                new_lot=lambda: self._names.lot(owner, crockford_id()),
                 event_id=uuid7,
             )
-            record = normalise(raw, stage, actor, self._names, refer)
+            record = normalise(raw, stage, owner, self._names, refer)
         refuse_faults(validate(record, stage, self._names))
         composed = compose(record, stage, actor, self._names)
         return Composed(composed.event, tighten(composed.private, raw.get("visibility") or {}))
+
+    def _holder(self, connection: Connection, actor: str, principal: Any, stage: Stage) -> str:
+        if principal is None:
+            return actor
+        delegations = delegations_to(connection, self._log.log_id, actor)
+        return holder(delegations, actor, principal, stage.id, self._clock())
 
     def _labelled(self, connection: Connection, actor: str, label: str) -> str | None:
         row = connection.execute(
@@ -117,6 +133,8 @@ class Capture:
                 tables.lot_label.c.actor == actor,
                 tables.lot_label.c.label == label,
             )
+            .order_by(tables.lot_label.c.entry.desc(), tables.lot_label.c.position.desc())
+            .limit(1)
         ).scalar_one_or_none()
         return None if row is None else self._names.uri(row)
 
@@ -212,6 +230,10 @@ class Capture:
                 seen[signing_hash] = self._append(append, judge, prepared, draft)
                 places.append((seen[signing_hash], False))
             judge.flush()
+            for erased in judge.erased:
+                self._on_erased(append.connection, erased)
+        if judge.erased:
+            scour(self._database, [text for erased in judge.erased for text in erased.texts])
         return places
 
     def dry_run(self, prepared: Prepared) -> None:

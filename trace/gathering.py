@@ -12,7 +12,7 @@ from sqlalchemy import Connection, RowMapping, select
 from ..ledger.entry import Entry
 from ..ledger.keys import REGISTRAR_KINDS
 from ..ledger.log import Log
-from ..ledger.reader import StoredEntry
+from ..ledger.reader import StoredEntry, portions
 from ..ledger.statement import Statement, open_disclosures, parse_statement
 from ..ledger.story import ancestors
 from ..ledger.tables import key as key_table
@@ -100,6 +100,7 @@ class Gatherer:
         self._connection = connection
         self._viewer = viewer
         self._sight = Sight(connection, viewer)
+        self._recorded_for_viewer: set[int] = set()
 
     def gather(self, subject: str) -> Gathered | None:
         """All of a lot's story, or None when there is no such lot."""
@@ -135,6 +136,7 @@ class Gatherer:
             } | unread
             unread = set()
             chains |= wanted
+            self._recorded_for_viewer |= self._recorded_for(indices)
             for stored in self._log.statements(indices, self._connection).values():
                 if stored.statement is not None:
                     seen = self._see(stored, ids)
@@ -150,7 +152,7 @@ class Gatherer:
     def _see(self, stored: StoredEntry, ids: Mapping[str, int]) -> Seen:
         statement = parse_statement(stored.statement or b"")
         opened = open_disclosures(statement, [item.text for item in stored.disclosures], complete=False)
-        rank = self._rank(statement, opened.body, ids)
+        rank = self._rank(stored.index, statement, opened.body, ids)
         texts = tuple(item.text for item in stored.disclosures if VISIBILITY_RANK[item.visibility] <= rank)
         body = open_disclosures(statement, texts, complete=False).body
         values = {item.pointer: item.value for item in opened.disclosures}
@@ -161,15 +163,28 @@ class Gatherer:
         )
         return Seen(stored, statement, body, texts, hidden, rank)
 
-    def _rank(self, statement: Statement, body: Mapping[str, Any], ids: Mapping[str, int]) -> int:
+    def _recorded_for(self, indices: Iterable[int]) -> set[int]:
+        """Those of the entries at `indices` that a helper recorded for the viewer under a delegation."""
+        found: set[int] = set()
+        if self._viewer.actor is None or self._sight.all_seeing:
+            return found
+        event = tables.event.c
+        for some in portions(indices):
+            delegated = event.signer.is_not(None) & (event.actor == self._viewer.actor)
+            query = select(event.entry).where(event.log_id == self._log.log_id, event.entry.in_(some), delegated)
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def _rank(self, index: int, statement: Statement, body: Mapping[str, Any], ids: Mapping[str, int]) -> int:
+        recorders = (statement.iss, self._viewer.actor if index in self._recorded_for_viewer else None)
         if statement.claim != "event":
-            return self._sight.rank(statement.iss, ())
+            return self._sight.rank(recorders, ())
         stage = self._templates.get(body.get("suyuan:stage", ""))
         if stage is None:
             return 0
         record = decompose(body, stage, self._names)
         nodes = [ids[subject] for subject in self._subjects(record) if subject in ids]
-        return self._sight.rank(statement.iss, nodes, (record.get("sender"), record.get("receiver")))
+        return self._sight.rank(recorders, nodes, (record.get("sender"), record.get("receiver")))
 
     def _subjects(self, record: Record) -> list[str]:
         """The lots whose holders are partners in an event. Whoever sold an input is none: what is made of it is not

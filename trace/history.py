@@ -238,14 +238,14 @@ class History:
         nodes: dict[int, set[int]] = {flow.entry: set() for flows in found.inputs.values() for flow in flows}
         for flow in [*(flow for flows in found.outputs.values() for flow in flows), *made]:
             nodes.setdefault(flow.entry, set()).add(flow.node)
-        recorders: dict[int, str] = {}
+        recorders: dict[int, tuple[str | None, ...]] = {}
         entries = sorted(nodes)
         for start in range(0, len(entries), 400):
-            query = select(tables.event.c.entry, tables.event.c.actor).where(
+            query = select(tables.event.c.entry, tables.event.c.actor, tables.event.c.signer).where(
                 tables.event.c.log_id == self._log.log_id, tables.event.c.entry.in_(entries[start : start + 400])
             )
-            recorders.update((entry, actor) for entry, actor in connection.execute(query))
-        ranks = {entry: sight.rank(recorders.get(entry, ""), nodes[entry]) for entry in entries}
+            recorders.update((entry, (actor, signer)) for entry, actor, signer in connection.execute(query))
+        ranks = {entry: sight.rank(recorders.get(entry, ()), nodes[entry]) for entry in entries}
         return lambda flow: VISIBILITY_RANK[flow.visibility] <= ranks[flow.entry]
 
     def products(self) -> list[tuple[str, str]]:

@@ -6,17 +6,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 
 from ..ledger import tables as ledger_tables
 from ..ledger.errors import Refusal
+from ..ledger.forgetting import forget
 from ..ledger.keys import KeyRecord, KeyRing, PublicKey, Registrar
 from ..ledger.log import Draft, Log
-from ..ledger.reader import StoredDisclosure
+from ..ledger.reader import StoredDisclosure, StoredEntry
 from ..ledger.rows import Rows
-from ..ledger.statement import Statement
+from ..ledger.statement import Statement, parse_statement
 from ..ledger.subjects import correction_chain, subjects_of
+from . import tables
 from .custody import check_custody, effects
+from .delegation import CREDENTIAL_TYPE
+from .erasure import LABELS, Erased, check_erasure, check_form
 from .key_rows import key_record, key_row
 from .naming import Names
 from .parties import check_actor, check_credential
@@ -62,6 +66,10 @@ class Judge:
         self._connection = connection
         self._log = log
         self._names = names
+        self._templates = templates
+        self.erased: list[Erased] = []
+        """What the erasures of this batch took away."""
+        self._erasing: dict[bytes, Erased] = {}
         self._appended: dict[int, Logged] = {}
         self._ring = KeyRing(registrars, log.origin)
         self._key_rows = Rows(connection, ledger_tables.key, ("kid",), log_id=log.log_id)
@@ -116,6 +124,8 @@ class Judge:
                 self._judge_credential(prepared)
             case "event":
                 self._judge_event(prepared, time_ms)
+            case "erasure":
+                self._erasing[statement.signing_hash] = self._judge_erasure(prepared, time_ms)
         corrected = correction_chain(statement.body, self._published) if statement.claim == "event" else None
         subjects = subjects_of(statement.typ, statement.body, corrected)
         return Draft(statement.typ, statement.hash, subjects)
@@ -125,6 +135,36 @@ class Judge:
         roles = self._roles(issuer)
         self._known_actor(str(credential.get("actor")), "/credential/actor")
         check_credential(credential, issuer, roles, self._names, self._projection)
+        if credential["type"] == CREDENTIAL_TYPE:
+            self._known_actor(credential["details"]["principal"], "/credential/details/principal")
+
+    def _judge_erasure(self, prepared: Prepared, time_ms: int) -> Erased:
+        body, issuer = prepared.body, prepared.statement.iss
+        digest = check_form(body)
+        index = self._log.by_statement_hash([digest], self._connection).get(digest)
+        target = None if index is None else self._log.statements([index], self._connection)[index]
+        subjects, delegated = self._place_of(target)
+        return check_erasure(
+            body,
+            issuer,
+            self._roles(issuer),
+            target=target,
+            subjects=subjects,
+            delegated=delegated,
+            templates=self._templates,
+            time_ms=time_ms,
+        )
+
+    def _place_of(self, target: StoredEntry | None) -> tuple[tuple[str, ...], bool]:
+        """The subjects of a statement on the ledger, and whether it was recorded under a delegation."""
+        if target is None or target.statement is None:
+            return (), False
+        statement = parse_statement(target.statement)
+        if statement.claim != "event":
+            return subjects_of(statement.typ, statement.body), False
+        row = self._projection.events.get(statement.body["eventID"])
+        chain = correction_chain(statement.body, self._published)
+        return subjects_of(statement.typ, statement.body, chain), row is not None and row["signer"] is not None
 
     def _published(self, event_id: str) -> Mapping[str, Any] | None:
         """The published body of an earlier event."""
@@ -132,8 +172,10 @@ class Judge:
         return None if row is None else self._load(row["entry"]).published
 
     def _judge_event(self, prepared: Prepared, time_ms: int) -> None:
-        record, stage, actor = prepared.record, prepared.stage, prepared.statement.iss
+        record, stage, signer = prepared.record, prepared.stage, prepared.statement.iss
         assert record is not None and stage is not None  # prepare made them
+        self._known_actor(signer, "/iss")
+        actor = self._projection.holder(signer, record, time_ms)
         roles = self._roles(actor)
         if not roles & set(stage.roles):
             names = ", ".join(stage.roles)
@@ -216,9 +258,23 @@ class Judge:
             record = self._ring.apply(prepared.body, index, time_ms=time_ms)
             self._key_rows.put(key_row(record))
         hidden = {item.pointer: item.visibility for item in prepared.disclosures}
-        applied = Logged(index, statement.typ, statement.iss, statement.iat, prepared.body, hidden, statement.body)
+        applied = Logged(
+            index, statement.typ, statement.iss, statement.iat, time_ms, prepared.body, hidden, statement.body
+        )
         self._appended[index] = applied
         self._projection.apply(applied)
+        if statement.claim == "erasure":
+            self._erase(self._erasing.pop(statement.signing_hash))
+
+    def _erase(self, erased: Erased) -> None:
+        """Deletes what is erased, and what the projections took from it: as a replay without it would have them."""
+        forget(self._connection, self._log.log_id, erased.index, erased.texts)
+        if LABELS in erased.pointers:
+            labels = tables.lot_label
+            here = (labels.c.log_id == self._log.log_id) & (labels.c.entry == erased.index)
+            self._connection.execute(delete(labels).where(here))
+        self._appended.pop(erased.index, None)
+        self.erased.append(erased)
 
     def flush(self) -> None:
         """Writes keys and projections."""

@@ -24,6 +24,7 @@ ISSUER_ROLES: Mapping[str, frozenset[str] | None] = {
     "backfill": frozenset({"authority"}),
     "lab_accreditation": frozenset({"accreditor"}),
     "production_area": frozenset({"certifier"}),
+    "delegation": frozenset({"authority"}),  # or the principal itself
     "product": None,  # the producer itself
 }
 """Credential type -> roles that may issue it; None: the holder, when it is a producer."""
@@ -68,6 +69,13 @@ _DETAILS: Mapping[str, dict[str, Any]] = {
         },
     },
     "backfill": {"required": ["from", "until"], "properties": {"from": _DATE, "until": _DATE}},
+    "delegation": {
+        "required": ["principal"],
+        "properties": {
+            "principal": _TEXT,
+            "stages": {"type": "array", "minItems": 1, "maxItems": 200, "uniqueItems": True, "items": _TEXT},
+        },
+    },
 }  # fmt: skip
 
 
@@ -170,6 +178,8 @@ def check_credential(
                 "商品由生产者自己登记",
                 "a product is registered by its own producer",
             )
+    elif kind == "delegation" and credential["details"]["principal"] == issuer:
+        pass  # who may do something may let another do it
     elif not roles & allowed:
         names_of_roles = ", ".join(sorted(allowed))
         raise _not_allowed(

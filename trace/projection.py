@@ -15,6 +15,7 @@ from ..ledger.rows import Row, Rows
 from ..ledger.statement import dump_json, open_disclosures, parse_statement
 from . import tables
 from .custody import Effects, effects, micro
+from .delegation import Delegation, delegations_to, holder
 from .naming import Names
 from .record import SIDES, Record, decompose, quantity_list
 from .schema import parse_time
@@ -34,6 +35,8 @@ class Logged:
     issuer: str
     signed_at: int
     """`iat`, seconds."""
+    time_ms: int
+    """Log time of the entry."""
     body: Mapping[str, Any]
     hidden: Mapping[str, str]
     """JSON pointer of each private member of the body -> its visibility."""
@@ -47,7 +50,16 @@ class Logged:
         statement = parse_statement(stored.statement)
         opened = open_disclosures(statement, [item.text for item in stored.disclosures], complete=False)
         hidden = {item.pointer: item.visibility for item in stored.disclosures}
-        return cls(stored.index, statement.typ, statement.iss, statement.iat, opened.body, hidden, statement.body)
+        return cls(
+            stored.index,
+            statement.typ,
+            statement.iss,
+            statement.iat,
+            stored.time_ms,
+            opened.body,
+            hidden,
+            statement.body,
+        )
 
 
 @dataclass(frozen=True)
@@ -63,7 +75,7 @@ class Coming:
         """The actors it names."""
         yield self.issuer
         named = self.record if self.record is not None else self.body
-        for name in ("id", "actor", "sender", "receiver"):
+        for name in ("id", "actor", "sender", "receiver", "on_behalf_of"):
             if isinstance(named.get(name), str):
                 yield named[name]
 
@@ -127,12 +139,13 @@ class Projection:
         self.event_nodes = Rows(connection, tables.event_node, ("entry", "position"), **log)
         self.holdings = Rows(connection, tables.holding, ("node_id", "actor"))
         self.transfers = Rows(connection, tables.transfer, ("node_id", "sender", "receiver"))
-        self.labels = Rows(connection, tables.lot_label, ("actor", "label"), **log)
+        self.labels = Rows(connection, tables.lot_label, ("entry", "position"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
         self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
         self._fresh: set[int] = set()
         """Nodes made in this transaction: nobody can hold any of them yet."""
         self._backfills: dict[str, list[tuple[str, str]]] = {}
+        self._delegations: dict[str, list[Delegation]] = {}
 
     # ------------------------------------------------------------ what custody checks ask
 
@@ -192,6 +205,16 @@ class Projection:
             self._backfills[actor] = [(period["from"], period["until"]) for period in periods]
         return self._backfills[actor]
 
+    def holder(self, signer: str, record: Record, time_ms: int) -> str:
+        """Whose doing a record is that `signer` signed: the principal's under a delegation in force, or its own."""
+        principal = record.get("on_behalf_of")
+        if principal is None:
+            return signer
+        if signer not in self._delegations:
+            self.credentials.flush()
+            self._delegations[signer] = delegations_to(self._connection, self._log_id, signer)
+        return holder(self._delegations[signer], signer, principal, record["stage"], time_ms)
+
     def prefetch(self, coming: Sequence[Coming]) -> None:
         """Reads in bulk what judging and applying these statements is going to ask for."""
         events = [(one.issuer, one.record) for one in coming if one.record is not None]
@@ -201,7 +224,6 @@ class Projection:
         self.nodes.prefetch((subject,) for one in coming for subject in one.subjects(self._names))
         self.events.prefetch((r[name],) for _, r in events for name in ("event_id", "corrects") if r.get(name))
         self.processes.prefetch((_process_name(actor, record),) for actor, record in events)
-        self.labels.prefetch((actor, row["label"]) for actor, record in events for row in record.get("labels", ()))
         held: list[tuple[int, str]] = []
         moved: list[tuple[int, str, str]] = []
         for actor, record in events:
@@ -255,6 +277,7 @@ class Projection:
     def _apply_credential(self, logged: Logged) -> None:
         credential = logged.body
         self._backfills.pop(credential["actor"], None)
+        self._delegations.pop(credential["actor"], None)
         about = credential_subject(credential, self._names)
         self.credentials.put(
             {
@@ -289,12 +312,13 @@ class Projection:
         stage = self._templates.stages[event["suyuan:stage"]]
         record = decompose(event, stage, self._names)
         corrected = self._corrected(record)
-        done = effects(record, stage, logged.issuer, self._names)
-        process = self._process(record, stage, logged.issuer)
+        actor = self.holder(logged.issuer, record, logged.time_ms)
+        done = effects(record, stage, actor, self._names)
+        process = self._process(record, stage, actor)
         if corrected is not None:
             earlier = self._load(corrected["entry"])
             then = decompose(earlier.body, stage, self._names)
-            done = done.minus(effects(then, stage, earlier.issuer, self._names))
+            done = done.minus(effects(then, stage, corrected["actor"], self._names))
             self._forget_flows(corrected["entry"])
             self.events.put({**corrected, "corrected_by": logged.index})
         time = parse_time(record["time"])
@@ -304,7 +328,8 @@ class Projection:
                 "entry": logged.index,
                 "event_id": record["event_id"],
                 "stage": stage.id,
-                "actor": logged.issuer,
+                "actor": actor,
+                "signer": None if actor == logged.issuer else logged.issuer,
                 "time_ms": round(time.timestamp() * 1000),
                 "signed_ms": logged.signed_at * 1000,
                 "backfilled": int(bool(record.get("backfilled"))),
@@ -313,11 +338,14 @@ class Projection:
                 "corrected_by": None,
             }
         )
-        self._apply_mentions(logged, record, stage, process)
+        if actor != logged.issuer:
+            self.issued.add({"actor": actor, "entry": logged.index})
+        self._apply_mentions(logged, record, stage, process, actor)
         self._apply_effects(done)
-        for label in record.get("labels", ()):
+        for position, label in enumerate(record.get("labels", ())):
             node = self._node(self._names.subject(label["lot"], ""), "lot")
-            self.labels.put({"actor": logged.issuer, "label": label["label"], "node_id": node["id"]})
+            place = {"entry": logged.index, "position": position}
+            self.labels.add({**place, "actor": actor, "label": label["label"], "node_id": node["id"]})
         for attachment in record.get("attachments", ()):
             self.attachments.add({"hash": attachment["hash"], "entry": logged.index})
 
@@ -337,7 +365,7 @@ class Projection:
             row = self.processes.put({"name": name, "id": self.processes.next_id()})
         return int(row["id"])
 
-    def _apply_mentions(self, logged: Logged, record: Record, stage: Stage, process: int | None) -> None:
+    def _apply_mentions(self, logged: Logged, record: Record, stage: Stage, process: int | None, actor: str) -> None:
         """One row for each lot, plot and logistic unit the event names; new ones become nodes."""
         mentions: list[tuple[str, str, str, Row, str]] = [
             (row["lot"], "lot", _PARTS[side], row, f"/{quantity_list(side, stage)}/{number}/quantity")
@@ -355,7 +383,7 @@ class Projection:
                 node = self.nodes.put(
                     {
                         **node,
-                        "maker": logged.issuer,
+                        "maker": actor,
                         "stage": stage.id,
                         "made_entry": logged.index if node["made_entry"] is None else node["made_entry"],
                         "made_time": record["time"],

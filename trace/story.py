@@ -150,6 +150,8 @@ class Step:
     depth: int
     """0 for events of the lot itself, 1 for its direct parents, and so on."""
     ledger: LedgerPlace
+    erased_at: datetime | None = None
+    """Log time of the newest erasure of fields of this event: that something was erased is told, not what."""
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,9 @@ class EventRow(StrictTable, table=True):
     event_id: str = Field(sa_type=Text)
     stage: str = Field(sa_type=Text)
     actor: str = Field(sa_type=Text)
+    """Whose doing it is."""
+    signer: str | None = Field(sa_type=Text)
+    """Who signed it, where that was another under a delegation."""
     time_ms: int = Field(sa_type=Int64)
     signed_ms: int = Field(sa_type=Int64)
     backfilled: int = Field(sa_type=Int64)
@@ -162,10 +165,13 @@ class LabelRow(StrictTable, table=True):
     """A maker's own label of a lot (private)."""
 
     __tablename__ = "lot_label"
-    __table_args__ = strict(Index("lot_label_of_node", "node_id"))
+    __table_args__ = strict(Index("lot_label_of_node", "node_id"), Index("lot_label_name", "log_id", "actor", "label"))
     log_id: int = key_column()
-    actor: str = Field(primary_key=True, sa_type=Text)
-    label: str = Field(primary_key=True, sa_type=Text)
+    entry: int = key_column()
+    position: int = key_column()
+    actor: str = Field(sa_type=Text)
+    label: str = Field(sa_type=Text)
+    """Where several rows have it, the newest entry's counts."""
     node_id: int = Field(sa_type=Int64)
 
 
@@ -179,7 +185,7 @@ class AttachmentUseRow(StrictTable, table=True):
 
 
 class IssuedRow(StrictTable, table=True):
-    """A statement that an actor issued."""
+    """A statement that an actor issued, or that was signed for it under a delegation."""
 
     __tablename__ = "issued"
     __table_args__ = strict(with_rowid=False)

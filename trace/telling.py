@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -56,6 +57,11 @@ class Teller:
         self._names = names
         self._ids = {row["subject"]: row["id"] for row in gathered.nodes.values()}
         self._plots = {seen.body["plot"]: seen for seen in gathered.credentials() if seen.body["type"] == "plot"}
+        self._erased_at = {
+            b64decode(seen.body["statement"]): datetime.fromtimestamp(seen.stored.time_ms / 1000, UTC)
+            for seen in gathered.statements.values()
+            if seen.claim == "erasure"
+        }
         self._shares = shares_up(gathered.walk, gathered.may_see)
 
     def story(self) -> Story:
@@ -147,6 +153,7 @@ class Teller:
             corrected_by=self._gathered.corrections.get(record["event_id"]),
             depth=min(levels, default=0),
             ledger=self._place(seen),
+            erased_at=self._erased_at.get(seen.statement.hash),
         )
 
     def _mentions(self, seen: Seen, stage: Stage, record: Record) -> Iterable[LotMention]:

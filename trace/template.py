@@ -81,6 +81,8 @@ class KeyDataElement(_Part):
     of: Mapping[str, KeyDataElement] = {}
     """For `list`: the members of each row."""
     max_items: int = 60
+    personal: bool = False
+    """Names a natural person or how to reach one: may be erased at once, whatever term food law sets for the rest."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -211,6 +213,8 @@ class Stage(_Part):
     logistic_units: PlotSide = PlotSide()
     attachments: Attachments = Attachments()
     kde: Mapping[str, KeyDataElement] = {}
+    retention_years: Annotated[int, Field(ge=0, le=100)] = 2
+    """How long food law has the records of this stage kept; by default that of its family."""
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
@@ -389,6 +393,8 @@ class Family(_Part):
     family: Annotated[str, Field(pattern=_NAME)]
     label: Label
     standards: tuple[str, ...] = ()
+    retention_years: Annotated[int, Field(ge=0, le=100)] = 2
+    """How long food law has this family's records kept (domain section 2); a stage may say otherwise."""
     stages: Mapping[str, Stage]
 
 
@@ -412,7 +418,8 @@ def read_family(text: str) -> Family:
     for stage_id, stage in raw["stages"].items():
         if not stage_id.startswith(raw["family"] + "."):
             raise ValueError(f"stage {stage_id} does not belong to the family {raw['family']}")
-        stage |= {"id": stage_id, "family": raw["family"]}
+        term = {"retention_years": raw["retention_years"]} if "retention_years" in raw else {}
+        raw["stages"][stage_id] = {**term, **stage, "id": stage_id, "family": raw["family"]}
     return Family.model_validate(raw)
 
 

@@ -22,9 +22,10 @@ class Viewer:
 class Sight:
     """What one viewer may see, with the lots it has held read once.
 
-    Everybody sees what is public. The recorder of an event and an authority see all of it. A partner (a party the event
-    names, or whoever holds or held one of its lots) sees the fields of class `partner`. To hold a lot is to have made
-    it or to have been sent it: a receipt alone, of a lot whose origin is pending, opens nothing.
+    Everybody sees what is public. Who recorded an event, for whom it was recorded, and an authority see all of it. A
+    partner (a party the event names, or whoever holds or held one of its lots) sees the fields of class `partner`. To
+    hold a lot is to have made it or to have been sent it: a receipt alone, of a lot whose origin is pending, opens
+    nothing.
     """
 
     def __init__(self, connection: Connection, viewer: Viewer) -> None:
@@ -46,10 +47,15 @@ class Sight:
         """Whether the viewer is an authority."""
         return "authority" in self._viewer.roles
 
-    def rank(self, recorder: str, nodes: Iterable[int], parties: Collection[str | None] = ()) -> int:
-        """The highest visibility rank the viewer may see of an event: 0 public, 1 partner, 2 regulator."""
+    def rank(
+        self, recorders: tuple[str | None, ...], nodes: Iterable[int], parties: Collection[str | None] = ()
+    ) -> int:
+        """The highest visibility rank the viewer may see of an event: 0 public, 1 partner, 2 regulator.
+
+        `recorders`: its signer and, under a delegation, the principal.
+        """
         actor = self._viewer.actor
-        if self.all_seeing or (actor is not None and actor == recorder):
+        if self.all_seeing or (actor is not None and actor in recorders):
             return VISIBILITY_RANK["regulator"]
         if actor is not None and (actor in parties or not self._held.isdisjoint(nodes)):
             return VISIBILITY_RANK["partner"]

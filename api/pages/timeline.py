@@ -81,6 +81,8 @@ class Entry:
     corrected_by: int | None
     reported: bool
     """A laboratory's report shown in full elsewhere on the page."""
+    erased: str
+    """When fields were last erased; "" when none were."""
     custody: str
     """device | service | mixed: how the keys that signed are kept."""
 
@@ -152,6 +154,7 @@ def _entry(steps: Sequence[Step], places: Mapping[str, int], reported: set[int],
     places_named = {t.pick(step.at) for step in steps if step.at}
     files = [(each, step) for step in steps for each in step.attachments]
     custody = {step.ledger.key_custody for step in steps}
+    erased = [step.erased_at for step in steps if step.erased_at is not None]
     return Entry(
         indexes=tuple(step.ledger.index for step in steps),
         label=t.pick(first.label),
@@ -176,6 +179,7 @@ def _entry(steps: Sequence[Step], places: Mapping[str, int], reported: set[int],
         corrects=places.get(first.corrects, -1) if first.corrects else None,
         corrected_by=places.get(first.corrected_by, -1) if first.corrected_by else None,
         reported=is_report,
+        erased=formatting.day(max(erased).date(), t) if erased else "",
         custody=custody.pop() if len(custody) == 1 else "mixed",
     )
 
