@@ -27,6 +27,8 @@ key_app = typer.Typer(help="设备密钥 / Device keys.", no_args_is_help=True)
 api_key_app = typer.Typer(help="接口密钥 / API keys.", no_args_is_help=True)
 app.add_typer(key_app, name="key")
 app.add_typer(api_key_app, name="api-key")
+witness_app = typer.Typer(help="见证者 / Witnesses.", no_args_is_help=True)
+app.add_typer(witness_app, name="witness")
 
 
 class Lang(StrEnum):
@@ -368,6 +370,49 @@ def bench(
     from .bench import run_benchmarks
 
     run_benchmarks(name, quick=quick)
+
+
+# ---------------------------------------------------------------- witnesses
+
+
+@witness_app.command("serve")
+def witness_serve(
+    data: Annotated[Path, typer.Option(help="见证者目录 / directory of the witness")] = Path("suyuan-witness"),
+    name: Annotated[
+        str | None,
+        typer.Option(help="见证者名，首次启动时定，不可改 / name, fixed at the first start: witness.example.cn/w1"),
+    ] = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar='"VKEY [URL]"', help="所见证的账本，给出地址则审计其条目 / a log; with a URL it is audited"
+        ),
+    ] = None,
+    policy: Annotated[Path | None, typer.Option(help="取其中的账本 / watch the logs of this policy file")] = None,
+    audit: Annotated[bool, typer.Option(help="审计有地址的账本 / audit the logs that have a URL")] = True,
+    host: Annotated[str, typer.Option(help="监听地址 / address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="端口 / port")] = 8100,
+    prefix: Annotated[str, typer.Option(help="路径前缀 / path of the submission prefix, such as /w1")] = "",
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """运行见证者（C2SP tlog-witness）：账本只增不改，才予联署。 Run a witness for one or more logs.
+
+    It cosigns a checkpoint only when it goes on from the newest one it cosigned before; a log that is given with its
+    URL is audited first: all its entries are replayed. Logs are remembered for the next start.
+    """
+    from ..ledger.policy import Policy
+    from .access_log import configure_logging
+    from .witness_home import WitnessHome, passphrase_of, read_logs, serve_witness
+
+    home = WitnessHome(data)
+    given = read_logs(log or ())
+    if policy is not None:
+        given += Policy.parse(policy.read_bytes()).logs
+    signer = home.signer(name, passphrase_of(passphrase_file, environment()))
+    logs = home.logs(given)
+    configure_logging("INFO")
+    print(signer.verifier.vkey(), flush=True)
+    serve_witness(home.open(signer, logs, audit=audit, prefix=prefix.rstrip("/")), host, port)
 
 
 # ---------------------------------------------------------------- shared steps

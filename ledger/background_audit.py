@@ -36,14 +36,16 @@ class _Job:
 class BackgroundAudit:
     """An audit for `Witness(audits=...)`: call it with a submission; `close` stops the thread between two bundles.
 
-    A request waits `patience_s` for its replay; when more is to do, NotCosigned `busy` tells to ask again.
+    A request waits `patience_s` for its replay; when more is to do, NotCosigned `busy` tells to ask again. At most
+    `max_waiting` requests wait: anybody can repeat a request that the log once signed.
     """
 
-    def __init__(self, replay: LogReplay, *, patience_s: float = 5.0) -> None:
+    def __init__(self, replay: LogReplay, *, patience_s: float = 5.0, max_waiting: int = 4) -> None:
         self.keep_evidence: KeepEvidence | None = None
         self._replay = replay
         self._patience_s = patience_s
         self._lock = threading.Lock()
+        self._places = threading.Semaphore(max_waiting)
         self._job: _Job | None = None
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -55,15 +57,12 @@ class BackgroundAudit:
 
     def __call__(self, submission: Submission) -> None:
         """Return when every entry of the submission's tree has been replayed and holds; NotCosigned otherwise."""
-        deadline = time.monotonic() + self._patience_s
-        while True:
-            job = self._job_for(submission)
-            if not job.done.wait(max(0.0, deadline - time.monotonic())):
-                size = self._replay.state().size
-                message = f"replaying the log: {size} of {job.submission.head.size} entries so far"
-                raise NotCosigned("busy", message, retry_after_s=2)
-            if job.submission.head == submission.head:
-                break
+        if not self._places.acquire(blocking=False):
+            raise NotCosigned("busy", "enough requests are waiting for the audit", retry_after_s=1)
+        try:
+            job = self._wait_for(submission)
+        finally:
+            self._places.release()
         if job.reached:
             return
         error = job.error
@@ -83,6 +82,18 @@ class BackgroundAudit:
             thread = self._thread
         if thread is not None:
             thread.join()
+
+    def _wait_for(self, submission: Submission) -> _Job:
+        """The finished job of this very checkpoint. Raises NotCosigned `busy` when patience is over."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            job = self._job_for(submission)
+            if not job.done.wait(max(0.0, deadline - time.monotonic())):
+                size = self._replay.state().size
+                message = f"replaying the log: {size} of {job.submission.head.size} entries so far"
+                raise NotCosigned("busy", message, retry_after_s=2)
+            if job.submission.head == submission.head:
+                return job
 
     def _job_for(self, submission: Submission) -> _Job:
         """The job under way, or else a new one for this submission."""
