@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy import Connection, Table, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from .database import Database, DatabaseUnavailable
 from .errors import ProofError
@@ -60,7 +60,7 @@ def look(database: Database, table: str, looking: Look) -> Step:
             rows = looking(connection, found)
     except DatabaseUnavailable:
         raise
-    except (DBAPIError, LookupError, ProofError, ValueError, TypeError) as error:
+    except (SQLAlchemyError, LookupError, ProofError, ValueError, TypeError, AttributeError, OverflowError) as error:
         rows = 1
         found.append(damage(table, "rows that can be read", str(error).partition("\n")[0][:300]))
     return Step(rows, tuple(found))

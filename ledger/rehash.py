@@ -84,6 +84,7 @@ class Rehash:
             signed = open_checkpoint(state.checkpoint, self._log_key)
         except ProofError as error:
             found.append(damage(tables.log_state, "a signed checkpoint", str(error), **here))
+            self.size = min(state.size, self._entries_there(connection))
         else:
             self.size = signed.size  # the signature is what is trusted
             if (signed.size, signed.root) != (state.size, state.root):
@@ -103,6 +104,11 @@ class Rehash:
             found.append(damage(tables.log_state, "time_ms 0", str(state.time_ms), **here))
         self._edge(connection, state, found)
         return 1 + subjects // 100
+
+    def _entries_there(self, connection: Connection) -> int:
+        highest = select(func.max(tables.entry.c.index)).where(tables.entry.c.log_id == self._log_id)
+        newest = connection.execute(highest).scalar_one()
+        return 0 if newest is None else int(newest) + 1
 
     def _edge(self, connection: Connection, state: LogState, found: list[Damage]) -> None:
         """The partial tiles give the root."""

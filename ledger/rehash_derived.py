@@ -79,7 +79,10 @@ class ChainRows:
     def _some_subjects(self, first: int) -> Look:
         def looking(connection: Connection, found: list[Damage]) -> int:
             subject, link = tables.subject.c, tables.chain_link.c
-            self._subject_count = self._reader.state(connection).subjects
+            # Their number in the state row was looked at before; here it must not lead astray.
+            highest = select(func.max(subject.id)).where(subject.log_id == self._log_id)
+            there = (connection.execute(highest).scalar_one() or 0) + 1
+            self._subject_count = min(self._reader.state(connection).subjects, there)
             last = min(first + _SUBJECTS_AT_ONCE, self._subject_count)
             rows = {
                 row.id: row for row in self._rows(connection, tables.subject, subject.id >= first, subject.id < last)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from sqlalchemy import Connection, Table, Text, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..ledger.damage import Damage, Step, damage
 from ..ledger.database import Database, DatabaseUnavailable
@@ -28,6 +28,8 @@ ROWS_OF_AN_ENTRY = 10
 """What replaying an entry costs, in rows read."""
 _PAGE = 250
 _MOST_NAMED = 100
+_UNREADABLE = (LookupError, ValueError, TypeError, AttributeError, OverflowError, AssertionError)
+"""What reading rows that hold anything at all may end in."""
 
 
 class Shadow:
@@ -72,7 +74,7 @@ class Shadow:
                 yield self._compare(table)
         except DatabaseUnavailable:
             raise
-        except (DBAPIError, Refusal, ProofError, LookupError, ValueError, TypeError, AssertionError) as error:
+        except (SQLAlchemyError, Refusal, ProofError, *_UNREADABLE) as error:
             place = f"entries {self._size} to {self._size + _PAGE}"
             yield Step(1, (damage("statement", "a ledger that can be replayed", f"{place}: {error!r}"[:300]),))
 
