@@ -173,6 +173,9 @@ class _Walk:
         if stored.statement is None or sha256(stored.statement).digest() != entry.statement:
             raise does_not_hold("statement", "声明与条目的散列不符", "the statement is not the one of the entry")
         statement = parse_statement(stored.statement)
+        if (statement.typ, statement.aud) != (entry.typ, self._log.origin):
+            rule = "statement-type" if statement.typ != entry.typ else "statement-audience"
+            raise does_not_hold(rule, "声明的类型或账本与条目不符", "the statement has another type or log")
         logged = Logged(stored.index, self._log.origin, stored.index, entry, statement)
         self._replay.in_order(logged)
         self._replay.signature(logged)
