@@ -208,6 +208,8 @@ def _validator(stage: Stage) -> jsonschema_rs.Draft202012Validator:
 
 
 def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refusal]:
+    if stage.kind == "transform" and not (record.get("inputs") or record.get("outputs")):
+        yield _malformed("mandatory-element", "/outputs", "缺少投入或产出", "it neither takes nor makes a lot", "lots")
     seen: dict[str, str] = {}
     for side in SIDES:
         rule: LotSide = getattr(stage, side)

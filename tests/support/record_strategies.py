@@ -84,6 +84,8 @@ def records(draw: st.DrawFn, stage: Stage) -> dict[str, Any]:
         side: LotSide = getattr(stage, name)
         if side.maximum and (side.minimum or draw(st.booleans())):
             raw[name] = draw(lot_rows(side, stage, MAKER, 10 * number))
+    if stage.kind == "transform" and not (raw.get("inputs") or raw.get("outputs")):
+        raw["outputs"] = draw(lot_rows(stage.outputs, stage, MAKER, 10))
     if stage.plots.maximum and (stage.plots.minimum or draw(st.booleans())):
         raw["plots"] = [f"https://trace.example.cn/plot/{MAKER}/P{n}" for n in range(max(1, stage.plots.minimum))]
     if stage.kind == "pack":

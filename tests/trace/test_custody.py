@@ -252,5 +252,5 @@ class Custody(RuleBasedStateMachine):
 def test_every_gram_is_somewhere_whatever_is_tried(tmp_path: Path) -> None:
     Custody.folder = tmp_path
     hypothesis.stateful.run_state_machine_as_test(
-        Custody, settings=settings(max_examples=25, stateful_step_count=30, deadline=None)
+        Custody, settings=settings(max_examples=15, stateful_step_count=30, deadline=None)
     )

@@ -83,6 +83,16 @@ def test_a_stage_of_another_family_is_named() -> None:
 # ---------------------------------------------------------------- the template and its schema agree
 
 
+def test_a_transformation_takes_or_makes_something() -> None:
+    # EPCIS 2.0 knows no TransformationEvent without inputs and outputs.
+    stage = TEMPLATES.stages["chili.seedling"]
+    raw = {
+        "stage": stage.id, "time": "2026-03-18T08:00:00+08:00", "place": "520328101", "process": "2026",
+        "kde": {"step": "播种", "variety": "遵辣系列", "seed_lot": "X-1", "sown_on": "2026-02-20"},
+    }  # fmt: skip
+    assert _faults(raw, stage) == _faults({**raw, "inputs": []}, stage) == [("mandatory-element", "/outputs")]
+
+
 def test_pieces_are_whole() -> None:
     stage = TEMPLATES.stages["common.introduced"]
     raw = {
