@@ -71,10 +71,10 @@ def verify_receipt(
     with findings.noting("receipt", "receipt"):
         receipt = parse_receipt(text)
         index, entry = receipt.index, Entry.parse(receipt.entry)
-        verdict = _check_checkpoint(str(receipt.checkpoint), policy)
+        verdict = check_checkpoint(str(receipt.checkpoint), policy)
         verify_inclusion(leaf_hash(receipt.entry), index, verdict.size, receipt.path, verdict.root)
         if require_quorum:
-            _check_quorum(verdict)
+            check_quorum(verdict)
         if statement is not None:
             _check_statement_of(parse_statement(statement), entry, verdict.origin)
     return ReceiptReport(
@@ -159,9 +159,9 @@ class _Verification:
         verdict = None
         if note is not None:
             with self.findings.noting("checkpoint", where):
-                verdict = _check_checkpoint(note, self.policy)
+                verdict = check_checkpoint(note, self.policy)
                 if self.require_quorum:
-                    _check_quorum(verdict)
+                    check_quorum(verdict)
         return verdict
 
     def refuse_forked_logs(self) -> None:
@@ -322,7 +322,7 @@ class _Verification:
             yield replace(one, ok=one.ok and f"statements[{one.position}]" not in blamed, newer=newer)
 
 
-def _check_checkpoint(note_text: str, policy: Policy) -> CheckpointVerdict:
+def check_checkpoint(note_text: str, policy: Policy) -> CheckpointVerdict:
     """The checkpoint of a note: signed by a log of the policy, not past the end of a closed one. Raises ProofError."""
     note = parse_note(note_text)
     origin = Checkpoint.parse(note.text).origin
@@ -347,7 +347,7 @@ def _check_checkpoint(note_text: str, policy: Policy) -> CheckpointVerdict:
     return CheckpointVerdict(origin, checkpoint.size, checkpoint.root, quorum, time_s, cosigned, auditors)
 
 
-def _check_quorum(verdict: CheckpointVerdict) -> None:
+def check_quorum(verdict: CheckpointVerdict) -> None:
     if verdict.quorum == "missing":
         raise does_not_hold("quorum", "见证人未达法定数", "the witnesses' quorum is missing")
 

@@ -1,0 +1,413 @@
+"""An audit of a whole log from outside: every tile and entry, and with statements every signature, by replay.
+
+One walk from the first entry to the last of a signed checkpoint. Stretches of the log are read and judged by as many
+processes as there are cores (`audit_range`), then taken in by one in their order (`audit_state`). Nothing the source
+says is believed but for the checkpoint's signature; whatever does not hold becomes a finding that names its entry, and
+the walk goes on. What could not be read at all ends it: SourceUnavailable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .audit_range import KeyMaterial, RangeFacts, examine
+from .audit_report import AuditReport, Previous, Tally
+from .audit_source import AuditSource, SourceAddress, open_source
+from .audit_state import AuditState
+from .audit_statements import Permissions
+from .encoding import base64_bytes, base64_text
+from .errors import ProofError, Refusal
+from .merkle import HASH_SIZE, consistency_path, verify_consistency
+from .policy import Policy
+from .report import CheckpointVerdict, Finding
+from .tile_source import SourceUnavailable, TileMissing
+from .tiles import TILE_WIDTH, TileNodes, tile_path, tile_width
+from .verify import QUORUM_LEAD_MS, check_checkpoint, check_quorum
+
+__all__ = ["RANGE", "AuditReport", "Permissions", "SourceUnavailable", "StateUnusable", "audit", "read_state"]
+
+RANGE = 8 * TILE_WIDTH
+"""How many entries a process takes at a time."""
+STATE_FORMAT = "suyuan/audit-state/v1"
+_WORK_FORMAT = "1"
+_SAVE_EVERY_S = 15.0
+
+Progress = Callable[[int, int], None]
+"""Hears how many entries are done, of how many."""
+
+
+class StateUnusable(Exception):
+    """The state file is no state of an audit of this log."""
+
+
+def audit(
+    source: AuditSource,
+    policy: Policy,
+    *,
+    state: Path | None = None,
+    statements: bool = False,
+    jobs: int = 1,
+    permissions: Permissions | None = None,
+    progress: Progress = lambda done, total: None,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    save_every_s: float = _SAVE_EVERY_S,
+) -> AuditReport:
+    """Audit the log of `source` by what `policy` trusts.
+
+    `state` is the file of the last clean audit, whose checkpoint the log must extend; it is replaced when this one is
+    clean, and files beside it (`<state>.work`, `<state>.keys`) let a killed audit go on. `statements` asks for what
+    auditors may read, too. With several `jobs` the source is opened again in each process, by its address.
+
+    Raises SourceUnavailable (the log cannot be read), StateUnusable, OSError.
+    """
+    run = _Audit(source, policy, state, statements, jobs, permissions or Permissions(), progress, clock, save_every_s)
+    return run.report()
+
+
+def read_state(path: Path) -> Previous | None:
+    """What a state file says, None when there is none. Raises StateUnusable."""
+    try:
+        saved = json.loads(path.read_bytes())
+        if saved["format"] != STATE_FORMAT:
+            raise ValueError(f"format {saved['format']!r}")
+        root = base64_bytes(saved["root"], HASH_SIZE)
+        return Previous(str(saved["origin"]), int(saved["size"]), root, str(saved["note"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, LookupError, TypeError) as error:
+        raise StateUnusable(f"{path} is no state of an audit: {error}") from error
+
+
+def write_state(path: Path, state: Previous) -> None:
+    """Replace the state file: the whole of it or nothing, and durable when this returns."""
+    document = {
+        "format": STATE_FORMAT,
+        "origin": state.origin,
+        "size": state.size,
+        "root": base64_text(state.root),
+        "note": state.note,
+    }
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(document, file, ensure_ascii=False, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+class _Audit:
+    """One run."""
+
+    def __init__(
+        self,
+        source: AuditSource,
+        policy: Policy,
+        state: Path | None,
+        statements: bool,
+        jobs: int,
+        permissions: Permissions,
+        progress: Progress,
+        clock: Callable[[], int],
+        save_every_s: float,
+    ) -> None:
+        self._source = source
+        self._policy = policy
+        self._state_path = state
+        self._statements = statements
+        self._jobs = jobs if source.address is not None else 1
+        self._permissions = permissions
+        self._progress = progress
+        self._clock = clock
+        self._save_every_s = save_every_s
+        self._tally = Tally()
+        self._remarks: list[Finding] = []
+        self._rest = b""
+
+    def report(self) -> AuditReport:
+        started_ms, began = self._clock(), time.perf_counter()
+        note = self._source.checkpoint()
+        text = note.decode("utf-8", "replace")
+        previous = None if self._state_path is None else read_state(self._state_path)
+        address = self._source.address
+        name = "" if address is None else address.where
+        not_checked = [] if self._statements else ["statements"]
+        not_checked += ["projection"] + ([] if previous is not None else ["previous"])
+        try:
+            verdict = check_checkpoint(text, self._policy)
+        except ProofError as error:
+            self._tally.fail("checkpoint", "checkpoint", f"检查点不成立({error.message})", str(error))
+            return self._finished(name, started_ms, None, text, previous, tuple(not_checked), began, None, None)
+        try:
+            check_quorum(verdict)
+        except Refusal as refusal:
+            self._tally.fail(refusal.rule, "checkpoint", refusal.zh, refusal.en)
+        if previous is not None:
+            self._append_only(previous, verdict)
+        with ExitStack() as stack:
+            folder = self._work_folder(stack)
+            keys = KeyMaterial(folder / f"{self._work_name}.keys")
+            audit_state = self._open_state(folder, verdict, keys)
+            stack.callback(audit_state.close)
+            resumed = audit_state.position or None
+            self._walk(audit_state, verdict, keys if self._statements else None)
+            self._end(audit_state, verdict)
+            report = self._finished(
+                name, started_ms, verdict, text, previous, tuple(not_checked), began, audit_state, resumed
+            )
+        for leftover in folder.glob(f"{self._work_name}.*"):
+            leftover.unlink()
+        if report.ok and self._state_path is not None:
+            write_state(self._state_path, Previous(verdict.origin, verdict.size, verdict.root, text))
+        return report
+
+    @property
+    def _work_name(self) -> str:
+        return f".{self._state_path.name}.audit" if self._state_path is not None else "audit"
+
+    def _work_folder(self, stack: ExitStack) -> Path:
+        if self._state_path is not None:
+            return self._state_path.resolve().parent
+        return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="suyuan-audit-")))
+
+    def _open_state(self, folder: Path, verdict: CheckpointVerdict, keys: KeyMaterial) -> AuditState:
+        trusted = hashlib.sha256(repr((self._policy, self._permissions)).encode()).hexdigest()
+        purpose = json.dumps([_WORK_FORMAT, verdict.origin, trusted, self._statements])
+        opened = AuditState(
+            folder / f"{self._work_name}.work",
+            purpose,
+            verdict.size,
+            origin=verdict.origin,
+            registrars=self._policy.registrars,
+            permissions=self._permissions,
+            keys=keys,
+        )
+        if opened.position:
+            earlier = Tally.loaded(opened.findings())
+            earlier.add(self._tally.findings)
+            self._tally = earlier
+        return opened
+
+    # ------------------------------------------------------------ append-only
+
+    def _append_only(self, previous: Previous, verdict: CheckpointVerdict) -> None:
+        """The log extends what it was at the last clean audit."""
+        if previous.origin != verdict.origin:
+            raise StateUnusable(f"the state is one of {previous.origin}, not of {verdict.origin}")
+        if verdict.size < previous.size:
+            zh = f"日志变短:上次 {previous.size} 条,现为 {verdict.size} 条"
+            en = f"the log has shrunk: {previous.size} entries at the last audit, {verdict.size} now"
+            self._tally.fail("log-shrunk", "checkpoint", zh, en, verdict.size)
+            return
+        nodes = TileNodes(verdict.size, lambda level, index: self._tile(level, index, verdict.size))
+        try:
+            path = consistency_path(previous.size, verdict.size, nodes)
+            verify_consistency(previous.size, previous.root, verdict.size, verdict.root, path)
+        except ProofError as error:
+            zh = f"日志不是上次审计({previous.size} 条)的延续"
+            en = f"the log does not extend that of the last audit ({previous.size} entries): {error}"
+            self._tally.fail("append-only", "checkpoint", zh, en)
+
+    def _tile(self, level: int, index: int, size: int) -> bytes:
+        try:
+            return self._source.tile(level, index, tile_width(level, index, size))
+        except TileMissing as error:
+            raise ProofError(str(error), where="tile") from error
+
+    # ------------------------------------------------------------ the walk
+
+    def _walk(self, state: AuditState, verdict: CheckpointVerdict, keys: KeyMaterial | None) -> None:
+        size = verdict.size
+        saved = time.monotonic()
+        self._progress(state.position, size)
+        with self._ranges(state.position, size, verdict.origin, keys) as ranges:
+            for facts in ranges:
+                full = state.take(facts)
+                facts.findings.sort(key=lambda one: -1 if one.index is None else one.index)
+                self._tally.add(facts.findings)
+                for level, index, hashes in full:
+                    self._compare_tile(level, index, hashes)
+                self._progress(facts.last, size)
+                if facts.last % TILE_WIDTH:
+                    self._rest = facts.leaves[-(facts.last % TILE_WIDTH) * HASH_SIZE :]
+                elif time.monotonic() - saved >= self._save_every_s:
+                    state.save(self._tally.saved())
+                    saved = time.monotonic()
+
+    @contextmanager
+    def _ranges(
+        self, position: int, size: int, origin: str, keys: KeyMaterial | None
+    ) -> Iterator[Iterator[RangeFacts]]:
+        """The facts of all ranges from `position`, in order; made here or by other processes."""
+        places = [(first, min(first + RANGE, size)) for first in range(position, size, RANGE)]
+        address = self._source.address
+        if self._jobs < 2 or address is None or len(places) < 2:
+            yield (examine(self._source, *place, size, origin=origin, keys=keys) for place in places)
+            return
+        task = _Task(address, size, origin, None if keys is None else keys.path)
+        pool = ProcessPoolExecutor(
+            min(self._jobs, len(places)), multiprocessing.get_context("spawn"), _start_worker, (task,)
+        )
+        try:
+            yield _in_order(pool, places, 2 * self._jobs)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _compare_tile(self, level: int, index: int, hashes: bytes) -> None:
+        """A tile above the leaves is what the tiles below give; the child that differs is named."""
+        width = len(hashes) // HASH_SIZE
+        path = tile_path(level, index, width)
+        below = TILE_WIDTH**level
+        try:
+            served = self._source.tile(level, index, width)
+        except TileMissing:
+            first = index * TILE_WIDTH * below
+            self._tally.fail("tile-missing", path, f"散列块 {path} 缺失", f"the tile {path} is missing", first)
+            return
+        if served == hashes:
+            return
+        for child in range(width):
+            at = child * HASH_SIZE
+            if served[at : at + HASH_SIZE] != hashes[at : at + HASH_SIZE]:
+                number = index * TILE_WIDTH + child
+                zh = f"散列块 {path} 的第 {child} 项与其下层(条目 {number * below} 起)不符"
+                en = f"hash {child} of {path} is not that of the entries from {number * below} on"
+                told = any(number * below <= one < (number + 1) * below for one in self._tally.entries)
+                self._tally.fail("tile", path, zh, en, None if told else number * below)
+        if len(served) > len(hashes):
+            self._tally.fail("tile", path, f"散列块 {path} 过长", f"{path} is longer than it should be")
+
+    # ------------------------------------------------------------ the end
+
+    def _end(self, state: AuditState, verdict: CheckpointVerdict) -> None:
+        for level, index, hashes in state.partial_tiles():
+            self._compare_tile(level, index, hashes)
+        if state.root(self._rest) != verdict.root:
+            zh, en = "条目算出的树根与检查点不符", "the entries have another root than the checkpoint"
+            self._tally.fail("root", "checkpoint", zh, en)
+        quorum_ms = None if verdict.quorum_time_s is None else verdict.quorum_time_s * 1000
+        if quorum_ms is not None and state.time_ms > quorum_ms + QUORUM_LEAD_MS:
+            zh = "见证时间比其所覆盖的条目早 5 分钟以上"
+            en = "the quorum time lies more than 5 minutes before an entry it covers"
+            self._tally.fail("quorum-time", "checkpoint", zh, en)
+        self._index_age(state, quorum_ms)
+
+    def _index_age(self, state: AuditState, quorum_ms: int | None) -> None:
+        """Nothing waits longer for a lot index than the policy allows: by witness time, else by log time."""
+        if state.uncovered is None:
+            return
+        first, first_ms = state.uncovered
+        zh, en = f"条目 {first} 起尚未被批次索引涵盖", f"no lot index covers the entries from {first} on"
+        limit_s = self._policy.max_index_age_s
+        now_ms = state.time_ms if quorum_ms is None else quorum_ms
+        if limit_s is not None and now_ms - first_ms > limit_s * 1000:
+            self._tally.fail("index-age", f"entry {first}", zh, en)
+        else:
+            self._remarks.append(Finding("index-behind", "lot index", zh, en))
+
+    def _finished(
+        self,
+        name: str,
+        started_ms: int,
+        verdict: CheckpointVerdict | None,
+        note: str,
+        previous: Previous | None,
+        not_checked: tuple[str, ...],
+        began: float,
+        state: AuditState | None,
+        resumed: int | None,
+    ) -> AuditReport:
+        tally = self._tally
+        report = AuditReport(
+            name,
+            started_ms,
+            self._clock(),
+            verdict,
+            note,
+            previous,
+            tuple(tally.findings),
+            dict(tally.counts),
+            tuple(sorted(tally.entries)),
+            tally.complete,
+            tuple(self._remarks),
+            not_checked,
+            seconds={"walk": round(time.perf_counter() - began, 3)},
+        )
+        if state is None:
+            return report
+        return report.walked(state.figures(), resumed)
+
+
+# ---------------------------------------------------------------- other processes
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a process needs to know to examine any range of the log."""
+
+    address: SourceAddress
+    size: int
+    origin: str
+    keys: Path | None
+
+
+class _Worker:
+    """In a process of its own: the source opened there."""
+
+    def __init__(self, task: _Task) -> None:
+        self._task = task
+        self._source = open_source(task.address)
+        self._keys = None if task.keys is None else KeyMaterial(task.keys)
+
+    def examine(self, first: int, last: int) -> RangeFacts:
+        return examine(self._source, first, last, self._task.size, origin=self._task.origin, keys=self._keys)
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(task: _Task) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells when to stop
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = _Worker(task)
+
+
+def _end_with_parent() -> None:
+    """A main process that is killed tells nobody: its workers must not wait for it for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _examine(first: int, last: int) -> RangeFacts:
+    assert _worker is not None  # _start_worker ran first
+    return _worker.examine(first, last)
+
+
+def _in_order(pool: ProcessPoolExecutor, places: list[tuple[int, int]], ahead: int) -> Iterator[RangeFacts]:
+    """Results in order, with at most `ahead` ranges under way or waiting to be taken."""
+    waiting = deque(places)
+    running: deque[Future[Any]] = deque()
+    while waiting or running:
+        while waiting and len(running) < ahead:
+            running.append(pool.submit(_examine, *waiting.popleft()))
+        yield running.popleft().result()

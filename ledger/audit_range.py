@@ -1,0 +1,360 @@
+"""What an audit can say of a stretch of a log without knowing what came before it: the work that runs on all cores.
+
+Entries parse and hash to their leaves and tiles; statements are those of their entries, name the subjects of the chain
+lines and are signed by the key they name. Whether that key counts there, and whether chains and indexes go on rightly,
+needs the log's order: `audit_state` says it, from the facts gathered here.
+
+A kid is the thumbprint of its key (RFC 7638), so key material proves itself wherever it was seen. It is shared in a
+file (`KeyMaterial`); a signature whose key has not been seen yet is handed back to be verified in order.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .audit_source import AuditSource, StatementLine
+from .entry import LOT_INDEX, Entry
+from .errors import ProofError, Refusal
+from .keys import PublicKey
+from .merkle import HASH_SIZE, leaf_hash, parents
+from .replay import EVENT, made_in
+from .report import Finding
+from .statement import Statement, parse_statement
+from .subjects import CORRECTS, event_subjects, own_subjects, subject_hash
+from .tile_source import TileMissing
+from .tiles import ENTRIES, TILE_WIDTH, parse_bundle, tile_path, tile_width
+
+KEY_SIZE = 16
+"""How much of a SHA-256 tells signing inputs, eventIDs and lots apart: 128 bits."""
+
+
+class EntryFacts(NamedTuple):
+    """An entry that parses. `subjects` is the concatenation of the chain lines' subjects, in order."""
+
+    time_ms: int
+    subjects: bytes
+    seqs: tuple[int, ...]
+    previous: tuple[bytes | None, ...]
+    lot_index: tuple[int, bytes] | None
+
+
+class EventFacts(NamedTuple):
+    """What an event says beyond its subjects; keys are digests of `KEY_SIZE` bytes."""
+
+    event: bytes | None
+    corrects: bytes | None
+    made: tuple[bytes, ...]
+    """Lots it makes that do not bear its issuer's name."""
+    stage: str | None
+
+
+class StatementFacts(NamedTuple):
+    """A statement that belongs to its entry, at index `at`.
+
+    `subjects` are those it names itself, sorted and joined, None when it names them wrongly; `event` is for events,
+    `raw` for the other kinds, which are few and are read again in order.
+    """
+
+    at: int
+    typ: str
+    kid: str
+    iss: str
+    signing: bytes
+    subjects: bytes | None
+    event: EventFacts | None
+    raw: bytes | None
+
+
+class Unverified(NamedTuple):
+    """A signature whose key was not known yet."""
+
+    at: int
+    alg: str
+    kid: str
+    message: bytes
+    signature: bytes
+
+
+@dataclass
+class RangeFacts:
+    """All about the entries `first` to `last` (exclusive); `first` is a multiple of 256.
+
+    `entries` has None where there is no readable entry. `roots` are the hashes of the full tiles, `leaves` the leaf
+    hashes. Leaves are the tree's own, from the tiles; where a tile is missing, the entries'.
+    """
+
+    first: int
+    last: int
+    leaves: bytes = b""
+    roots: list[bytes] = field(default_factory=list)
+    entries: list[EntryFacts | None] = field(default_factory=list)
+    statements: list[StatementFacts] = field(default_factory=list)
+    unverified: list[Unverified] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    verified: int = 0
+
+    def fail(self, rule: str, index: int, zh: str, en: str, where: str | None = None) -> None:
+        """Note what does not hold at an entry."""
+        self.findings.append(Finding(rule, where or f"entry {index}", zh, en, index))
+
+
+class KeyMaterial:
+    """Public keys by kid, in a file that one process writes and others read on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: dict[str, PublicKey] = {}
+        self._read = 0
+
+    def __call__(self, kid: str) -> PublicKey | None:
+        """The key with this thumbprint, if anybody has written it down."""
+        found = self._known.get(kid)
+        if found is None and self._read_on():
+            found = self._known.get(kid)
+        return found
+
+    def add(self, public: PublicKey) -> None:
+        """Write a key down."""
+        if public.kid not in self._known:
+            self._known[public.kid] = public
+            with self.path.open("ab") as file:
+                file.write(json.dumps(public.jwk).encode("ascii") + b"\n")
+
+    def seen(self, public: PublicKey) -> None:
+        """Know a key in this process only."""
+        self._known.setdefault(public.kid, public)
+
+    def _read_on(self) -> bool:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._read)
+                new = file.read()
+        except FileNotFoundError:
+            return False
+        complete = new.rfind(b"\n") + 1
+        self._read += complete
+        for line in new[:complete].splitlines():
+            public = PublicKey.from_jwk(json.loads(line))
+            self._known[public.kid] = public
+        return complete > 0
+
+
+def examine(
+    source: AuditSource, first: int, last: int, size: int, *, origin: str, keys: KeyMaterial | None
+) -> RangeFacts:
+    """Read and judge the entries `first` to `last` of a tree of `size`; statements too when `keys` are given.
+
+    Raises SourceUnavailable and NoStatements; whatever else is wrong becomes a finding.
+    """
+    facts = RangeFacts(first, last)
+    read: list[Entry | None] = []
+    for number in range(first // TILE_WIDTH, -(-last // TILE_WIDTH)):
+        read += _bundle(source, number, size, facts)
+    if keys is not None:
+        _Statements(facts, read, origin, keys).read(source)
+    return facts
+
+
+# ---------------------------------------------------------------- entries and their tile
+
+
+def _bundle(source: AuditSource, number: int, size: int, facts: RangeFacts) -> list[Entry | None]:
+    """One bundle and the tile of its leaf hashes."""
+    first, width = number * TILE_WIDTH, tile_width(0, number, size)
+    encoded = _entries(source, number, width, facts)
+    own = [b"" if one is None else leaf_hash(one) for one in encoded]
+    leaves = _leaves(source, number, width, own, facts)
+    entries: list[Entry | None] = []
+    for position, one in enumerate(encoded):
+        entry = None if one is None else _parsed(one, first + position, facts)
+        entries.append(entry)
+        facts.entries.append(None if entry is None else _facts_of(entry))
+    facts.leaves += leaves
+    if width == TILE_WIDTH:
+        for _ in range(8):
+            leaves = parents(leaves)
+        facts.roots.append(leaves)
+    return entries
+
+
+def _entries(source: AuditSource, number: int, width: int, facts: RangeFacts) -> list[bytes | None]:
+    first, path = number * TILE_WIDTH, tile_path(ENTRIES, number, width)
+    found: list[bytes] = []
+    try:
+        found = parse_bundle(source.tile(ENTRIES, number, width))
+    except TileMissing:
+        facts.fail("entries-missing", first, f"条目包 {path} 缺失", f"the entry bundle {path} is missing", path)
+        return [None] * width
+    except ProofError as error:
+        facts.fail("entry-bundle", first, f"条目包 {path} 无法读取", f"{path} is malformed: {error}", path)
+        return [None] * width
+    if len(found) != width:
+        zh, en = f"条目包只有 {len(found)} 条,应有 {width} 条", f"the bundle holds {len(found)} entries, not {width}"
+        facts.fail("entries-missing", first + min(len(found), width), zh, en, path)
+    return [*found[:width], *[None] * (width - len(found))]
+
+
+def _leaves(source: AuditSource, number: int, width: int, own: Sequence[bytes], facts: RangeFacts) -> bytes:
+    """The leaf hashes as the tree has them; each entry must hash to its own."""
+    path = tile_path(0, number, width)
+    try:
+        tile = source.tile(0, number, width)
+    except TileMissing:
+        facts.fail("tile-missing", number * TILE_WIDTH, f"散列块 {path} 缺失", f"the tile {path} is missing", path)
+        tile = b""
+    if tile and len(tile) != width * HASH_SIZE:
+        zh, en = f"散列块 {path} 长度不符", f"the tile {path} has {len(tile)} bytes, not {width * HASH_SIZE}"
+        facts.fail("tile", number * TILE_WIDTH, zh, en, path)
+        tile = b""
+    if not tile:
+        return b"".join(leaf or bytes(HASH_SIZE) for leaf in own)
+    if tile != b"".join(own):
+        for position, leaf in enumerate(own):
+            if leaf and leaf != tile[position * HASH_SIZE :][:HASH_SIZE]:
+                zh, en = f"条目的散列与 {path} 不符", f"the entry does not hash to its leaf in {path}"
+                facts.fail("entry-leaf", number * TILE_WIDTH + position, zh, en)
+    return tile
+
+
+def _parsed(encoded: bytes, index: int, facts: RangeFacts) -> Entry | None:
+    try:
+        return Entry.parse(encoded)
+    except ProofError as error:
+        facts.fail("entry", index, f"条目文本不成立({error.message})", f"it is no entry: {error.message}")
+        return None
+
+
+def _facts_of(entry: Entry) -> EntryFacts:
+    chain = entry.chain
+    return EntryFacts(
+        entry.time_ms,
+        b"".join([link.subject for link in chain]),
+        tuple([link.seq for link in chain]),
+        tuple([link.previous for link in chain]),
+        entry.index,
+    )
+
+
+# ---------------------------------------------------------------- statements
+
+
+class _Statements:
+    """The statements of a range against its entries."""
+
+    def __init__(self, facts: RangeFacts, entries: Sequence[Entry | None], origin: str, keys: KeyMaterial) -> None:
+        self._facts = facts
+        self._entries = entries
+        self._origin = origin
+        self._keys = keys
+
+    def read(self, source: AuditSource) -> None:
+        facts = self._facts
+        given: dict[int, StatementLine] = {}
+        try:
+            for line in source.statements(facts.first, facts.last):
+                if line.index in given or not facts.first <= line.index < facts.last:
+                    zh, en = "声明列表中编号重复或越界", "a statement is listed twice or where none was asked for"
+                    facts.fail("statement-list", line.index, zh, en)
+                given[line.index] = line
+        except ProofError as error:
+            facts.fail("statement-list", facts.first, f"声明列表无法读取({error.message})", str(error), "statements")
+        for position, entry in enumerate(self._entries):
+            index = facts.first + position
+            one = given.get(index)
+            if one is None:
+                if entry is not None and entry.typ != LOT_INDEX:
+                    zh, en = "条目的声明未给出", "the statement of the entry is not given"
+                    facts.fail("statement-missing", index, zh, en)
+            elif entry is not None:
+                self._judge(one, entry)
+
+    def _judge(self, line: StatementLine, entry: Entry) -> None:
+        facts, index = self._facts, line.index
+        if sha256(line.statement).digest() != entry.statement:
+            zh, en = "不是该条目所承诺的声明", "is not the statement its entry commits to"
+            facts.fail("statement-hash", index, zh, en)
+            return
+        try:
+            statement = parse_statement(line.statement)
+        except Refusal as refusal:
+            facts.fail(refusal.rule, index, refusal.zh, refusal.en)
+            return
+        if statement.typ != entry.typ:
+            facts.fail("statement-type", index, "类型与条目不符", "is of another type than its entry")
+        if statement.aud != self._origin:
+            zh, en = "不是写给这个日志的", f"is meant for the log {statement.aud!r}"
+            facts.fail("statement-audience", index, zh, en)
+        subjects = self._subjects(statement, index)
+        event = self._event(statement, index) if statement.typ == EVENT else None
+        if statement.typ == "key+jwt":
+            self._learn(statement.body.get("jwk"))
+        self._verify(statement, index)
+        facts.statements.append(
+            StatementFacts(
+                index,
+                statement.typ,
+                statement.kid,
+                statement.iss,
+                statement.signing_hash[:KEY_SIZE],
+                subjects,
+                event,
+                None if statement.typ == EVENT else line.statement,
+            )
+        )
+
+    def _subjects(self, statement: Statement, index: int) -> bytes | None:
+        try:
+            return b"".join(sorted({_hash_of(one) for one in own_subjects(statement.typ, statement.body)}))
+        except Refusal as refusal:
+            self._facts.fail(refusal.rule, index, refusal.zh, refusal.en)
+            return None
+
+    def _event(self, statement: Statement, index: int) -> EventFacts:
+        body = statement.body
+        event_id, corrects, stage = body.get("eventID"), body.get(CORRECTS), body.get("suyuan:stage")
+        if not isinstance(event_id, str):
+            self._facts.fail("event-id", index, "事件缺少 eventID", "an event has an eventID")
+        if CORRECTS in body and not isinstance(corrects, str):
+            corrects = ""  # an eventID that no event has
+        own_name = f"lot/{statement.iss}/"
+        made: tuple[bytes, ...] = ()
+        with suppress(Refusal):  # told when its subjects were read
+            lots = event_subjects(body, *made_in(body))
+            made = tuple(short(lot) for lot in lots if not lot.startswith(own_name))
+        return EventFacts(
+            short(event_id) if isinstance(event_id, str) else None,
+            short(corrects) if isinstance(corrects, str) else None,
+            made,
+            stage if isinstance(stage, str) else None,
+        )
+
+    def _learn(self, jwk: Any) -> None:
+        with suppress(Refusal):  # told when the key statement takes effect
+            self._keys.seen(PublicKey.from_jwk(jwk))
+
+    def _verify(self, statement: Statement, index: int) -> None:
+        public = self._keys(statement.kid)
+        if public is None:
+            message = statement.raw[: statement.raw.rindex(b".")]
+            self._facts.unverified.append(Unverified(index, statement.alg, statement.kid, message, statement.signature))
+            return
+        self._facts.verified += 1
+        if not statement.verify(public):
+            self._facts.fail("statement-signature", index, "签名不成立", "the signature does not hold")
+
+
+def short(text: str) -> bytes:
+    """A digest that stands for a name in the state of an audit."""
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_SIZE]
+
+
+@lru_cache(maxsize=1 << 15)
+def _hash_of(subject: str) -> bytes:
+    return subject_hash(subject)
