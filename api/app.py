@@ -16,6 +16,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ..ledger.cosigning import Cosigner
 from ..ledger.errors import Refusal
 from ..qr.errors import CodeError
 from .access_log import configure_logging
@@ -63,18 +64,24 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_with(chosen)
         app.state.services = services
+        services.start_scrub()
         publishing = asyncio.create_task(
             IndexPublisher(
                 services.log,
+                services.policy,
                 quiet_s=chosen.index_quiet_seconds,
                 latest_s=chosen.index_latest_seconds,
                 clock=time.monotonic,
             ).run()
         )
+        cosigner = Cosigner(services.log, services.policy, services.clock)
+        await cosigner.look_back()
+        cosigning = asyncio.create_task(cosigner.run())
         try:
             yield
         finally:
             await stop(publishing)
+            await stop(cosigning)
             await services.close()
 
     app = FastAPI(

@@ -13,15 +13,20 @@ from dataclasses import dataclass
 from sqlalchemy import select
 
 from ..ledger.batcher import Batcher, Busy
+from ..ledger.cosignatures import Cosignatures
+from ..ledger.damage import Step
 from ..ledger.database import Database
 from ..ledger.errors import LogHalted, ProofError, Refusal
 from ..ledger.keys import load_private_key
 from ..ledger.log import Log, boot_time_ms
 from ..ledger.note import NoteSigner
 from ..ledger.policy import Policy
+from ..ledger.scrub import Scrub, ScrubThread
+from ..ledger.state_file import StateFile
 from ..trace.capture import Capture, Prepared, Receipt
 from ..trace.history import History
 from ..trace.naming import Names
+from ..trace.shadow import Shadow
 from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
 from ..trace.viewer import Viewer
@@ -58,6 +63,7 @@ class Services:
     clock: Clock
     database: Database
     log: Log
+    cosignatures: Cosignatures
     policy: Policy
     policy_text: str
     templates: Templates
@@ -75,6 +81,8 @@ class Services:
     large_bodies: asyncio.Semaphore
     heavy_reads: threading.BoundedSemaphore
     heavy_queue: threading.BoundedSemaphore
+    known: StateFile
+    scrub: ScrubThread | None = None
     halted: LogHalted | None = None
     """Why the log refused to sign when it was last asked; None while it signs."""
 
@@ -119,9 +127,29 @@ class Services:
         finally:
             self.heavy_queue.release()
 
+    def start_scrub(self) -> None:
+        """Begin to re-hash everything stored in the background, if the settings say so."""
+        settings = self.settings
+        if not settings.scrub:
+            return
+
+        def derived() -> Iterator[Step]:
+            with Shadow(self.log, self.templates, self.names, self.policy.registrars, settings.data_dir) as shadow:
+                yield from shadow.steps()
+
+        def make(wait: Callable[[float], bool]) -> Scrub:
+            witnesses = [witness.key for witness in self.policy.witnesses]
+            return Scrub(self.log, self.clock, rate=settings.scrub_rate, wait=wait, more=derived, witnesses=witnesses)
+
+        self.scrub = ScrubThread(make, self.clock, every_s=settings.scrub_hours * 3600)
+        self.scrub.start()
+
     async def close(self) -> None:
         """Let everything accepted be committed and answered, then let go of the database."""
+        if self.scrub is not None:
+            await asyncio.to_thread(self.scrub.close)
         await self.batcher.close()
+        await asyncio.to_thread(self.known.close)
         self.database.close()
 
 
@@ -144,10 +172,12 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         raise SettingsError(f"{places.policy} does not name this log's key")
     database = Database(settings.effective_database_url)
     database.create_all()
+    known = StateFile(settings.effective_state_file)
     log = Log(
         database,
         signer,
         clock,
+        known=known,
         monotonic=boot_time_ms if clock is wall_clock_ms else None,
         max_clock_jump_ms=settings.max_clock_jump_seconds * 1000,
     )
@@ -166,6 +196,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         clock=clock,
         database=database,
         log=log,
+        cosignatures=Cosignatures(database, log.log_id),
         policy=policy,
         policy_text=policy_text,
         templates=templates,
@@ -183,9 +214,11 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         large_bodies=asyncio.Semaphore(LARGE_BODIES),
         heavy_reads=threading.BoundedSemaphore(HEAVY_READS),
         heavy_queue=threading.BoundedSemaphore(HEAVY_READS + HEAVY_QUEUE),
+        known=known,
     )
     try:
         services.check()
+        known.note(log.checkpoint())
     except LogHalted as halt:
         logger.error("started without signing", extra={"reason": halt.reason})
     return services

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..ledger.cosignatures import Cosignatures
 from ..ledger.database import DatabaseUnavailable
 from ..ledger.errors import LogHalted, StaleWriter
 from ..ledger.indexer import Indexer
 from ..ledger.log import Log
+from ..ledger.policy import Policy
 
 logger = logging.getLogger("suyuan.upkeep")
 
@@ -24,10 +26,20 @@ class IndexPublisher:
     """
 
     def __init__(
-        self, log: Log, *, quiet_s: float, latest_s: float, clock: Callable[[], float], tick_s: float = _TICK_SECONDS
+        self,
+        log: Log,
+        policy: Policy,
+        *,
+        quiet_s: float,
+        latest_s: float,
+        clock: Callable[[], float],
+        tick_s: float = _TICK_SECONDS,
     ) -> None:
         self._log = log
+        self._policy = policy
         self._indexer = Indexer(log)
+        self._cosignatures = Cosignatures(log.database, log.log_id)
+        self._settled_to = 0
         self._quiet_s = quiet_s
         self._latest_s = latest_s
         self._clock = clock
@@ -48,6 +60,7 @@ class IndexPublisher:
 
     def watch(self) -> int | None:
         """Look once; the index of the entry that was published, or None."""
+        self._settle()
         now, size = self._clock(), self._log.state().size
         if size == self._covered:
             return None
@@ -57,9 +70,18 @@ class IndexPublisher:
             self._size, self._grew = size, now
         if now - self._grew < self._quiet_s and now - self._first_news < self._latest_s:
             return None
-        published = self._indexer.publish()
+        published = self._indexer.publish(settle=self._policy.quorum is None)
         self._covered = self._size = size if published is None else published + 1
         return published
+
+    def _settle(self) -> None:
+        """Prove from the newest index entry as soon as the policy's quorum has cosigned it."""
+        if self._policy.quorum is None:
+            return
+        cosigned = self._cosignatures.newest(self._policy, self._settled_to + 1)
+        if cosigned is not None:
+            self._indexer.settle(cosigned.size)
+            self._settled_to = cosigned.size
 
 
 async def stop(task: asyncio.Task[None]) -> None:

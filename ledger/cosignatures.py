@@ -108,15 +108,26 @@ class Cosignatures:
         """
         with self._reading(connection) as open_connection:
             below: int | None = None
-            while True:
-                portion = self._portion(open_connection, at_least, below)
+            while portion := self._portion(open_connection, at_least, below):
                 for _, note, lines in portion:
                     found = _cosigned(policy, note, lines)
                     if found is not None:
                         return found
-                if not portion:
-                    return None
                 below = portion[-1][0]
+        return None
+
+    def earliest(
+        self, policy: Policy, at_least: int, connection: Connection | None = None
+    ) -> CosignedCheckpoint | None:
+        """The smallest checkpoint of at least this size that satisfies the policy's quorum; None when there is none."""
+        with self._reading(connection) as open_connection:
+            query = select(_witnessed.size).where(_witnessed.log_id == self.log_id, _witnessed.size >= at_least)
+            for size in open_connection.execute(query.order_by(_witnessed.size)).scalars().all():
+                for _, note, lines in self._portion(open_connection, size, size + 1, 1):
+                    found = _cosigned(policy, note, lines)
+                    if found is not None:
+                        return found
+        return None
 
     def receipt(self, log: LogReader, index: int, policy: Policy, connection: Connection | None = None) -> str:
         """The receipt of an entry (formats section 4) against the newest checkpoint that satisfies the quorum.

@@ -1,7 +1,8 @@
 """Publishing the lot index: heads since the last index entry -> pages, root, a new index entry, in one append.
 
-`design/formats.md` section 5. The stored pages are always those of the newest index entry, so what they prove is what
-that entry states. The pages are worked out before the log is locked; under the lock they are only written.
+`design/formats.md` section 5. The stored pages are always those of one index entry, so what they prove is what that
+entry states: the newest one, or, where witnesses are asked, the newest that they have cosigned (`settle`), so that
+there is never a moment without a proof that holds. Pages are worked out before the log is locked.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from . import tables
 from .bulk import insert_rows
 from .crash import crash_point
 from .entry import LOT_INDEX, Entry
-from .errors import StaleWriter
+from .errors import LogHalted, StaleWriter
 from .index_pages import IndexPages
 from .log import Log
 from .lot_index import EMPTY, Head, IndexProof
@@ -29,7 +30,7 @@ _state, _page, _entry = tables.index_state.c, tables.index_page.c, tables.entry.
 
 @dataclass(frozen=True)
 class IndexState:
-    """The newest index entry: where it stands, how many entries its map covers, and the map's root."""
+    """The index entry whose pages are stored: where it stands, how many entries its map covers, the map's root."""
 
     entry: int
     size: int
@@ -48,32 +49,53 @@ class Indexer:
         self._log_id = log.log_id
 
     def state(self, connection: Connection) -> IndexState:
-        """The newest index entry, `NO_INDEX` before the first."""
+        """The index entry that is proven from, `NO_INDEX` before the first."""
         query = select(_state.entry, _state.size, _state.root).where(_state.log_id == self._log_id)
         row = connection.execute(query).one_or_none()
         return NO_INDEX if row is None else IndexState(row.entry, row.size, bytes(row.root))
 
-    def publish(self) -> int | None:
+    def publish(self, *, settle: bool = True) -> int | None:
         """Append an index entry over everything there is; its index, or None when nothing new has been recorded.
 
-        Raises what an append raises.
+        Without `settle`, proofs go on being made from the entry before, until `settle` is called; the first index
+        entry of a log is always proven from at once. Raises what an append raises.
         """
-        return self._database.retrying(self._publish)
+        return self._database.retrying(lambda: self._publish(settle))
 
-    def _publish(self) -> int | None:
+    def _publish(self, settle: bool) -> int | None:
         with self._database.read() as connection:
             before = self.state(connection)
             size = self._log.state(connection).size
-            if not self._news(connection, before.size, size):
+            newest = self._newest_entry(connection, before.size, size)
+            if not self._news(connection, before.size if newest is None else newest[1][0], size):
                 return None
             changed, root = self._updated(connection, before.size, size)
         crash_point("index:computed")
         with self._log.append() as append:
-            if self.state(append.connection) != before:
-                raise StaleWriter(f"another index entry than {before.entry} is the newest")
+            overtaken = self._newest_entry(append.connection, size, append.size) is not None
+            if overtaken or self.state(append.connection) != before:
+                raise StaleWriter("another index entry came between")
             appended = append.add_index(size, root)
-            self._store(append.connection, changed, IndexState(appended.index, size, root))
+            if settle or before == NO_INDEX:
+                self._store(append.connection, changed, IndexState(appended.index, size, root))
         return appended.index
+
+    def settle(self, below: int) -> int | None:
+        """Prove from now on from the newest index entry below `below`; its index, or None when that is so already."""
+        with self._database.read() as connection:
+            before = self.state(connection)
+            newest = self._newest_entry(connection, max(before.size, before.entry + 1), below)
+            if newest is None:
+                return None
+            entry, (size, root) = newest
+            changed, computed = self._updated(connection, before.size, size)
+        if computed != root:
+            raise LogHalted("state-disagrees", {"entry": entry, "index root": root.hex(), "computed": computed.hex()})
+        with self._database.write() as connection:
+            if self.state(connection) != before:
+                return None  # another process was faster
+            self._store(connection, changed, IndexState(entry, size, root))
+        return entry
 
     def proofs(self, connection: Connection, subjects: Iterable[str]) -> tuple[IndexState, dict[str, IndexProof]]:
         """What the newest index entry's map says of subjects, each with its path; pages they share are read once."""
@@ -84,7 +106,7 @@ class Indexer:
         """Make the pages of the newest index entry again, from the entries alone."""
         connection.execute(delete(tables.index_page).where(_page.log_id == self._log_id))
         connection.execute(delete(tables.index_state).where(_state.log_id == self._log_id))
-        newest = self._newest_entry(connection)
+        newest = self._newest_entry(connection, 0, self._log.state(connection).size)
         if newest is None:
             return
         index, (size, root) = newest
@@ -93,12 +115,14 @@ class Indexer:
             raise ValueError(f"entry {index} states another root than the entries it covers")
         self._store(connection, changed, IndexState(index, size, root))
 
-    def _newest_entry(self, connection: Connection) -> tuple[int, tuple[int, bytes]] | None:
-        end = self._log.state(connection).size
-        for first in range((end - 1) // _ENTRIES_AT_ONCE * _ENTRIES_AT_ONCE, -1, -_ENTRIES_AT_ONCE):
-            for index, entry in reversed(list(self._entries(connection, first, min(end, first + _ENTRIES_AT_ONCE)))):
+    def _newest_entry(self, connection: Connection, start: int, end: int) -> tuple[int, tuple[int, bytes]] | None:
+        """The newest index entry among entries `start` to `end`: its index, and what it states."""
+        while start < end:
+            first = max(start, end - _ENTRIES_AT_ONCE)
+            for index, entry in reversed(list(self._entries(connection, first, end))):
                 if entry.index is not None:
                     return index, entry.index
+            end = first
         return None
 
     def _news(self, connection: Connection, start: int, end: int) -> bool:

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
 from ..ledger.database import Database
-from ..ledger.indexer import Indexer
 from ..ledger.log import Log
-from ..ledger.lot_index import IndexProof
 from ..ledger.policy import Policy
-from ..ledger.reader import LogState
-from ..ledger.subjects import subject_hash
-from ..ledger.verify import verify_bundle
 from . import tables
+from .bundling import Bundle, Bundler
 from .gathering import Gathered, Gatherer
 from .genealogy import Direction, Flow, Walk, find_node, making_flows, node_rows, shares_up, walk
 from .naming import Names
 from .record import plain
-from .story import Completeness, ProofState, Story
+from .story import Story
 from .tables import MICRO
 from .telling import Teller
 from .template import VISIBILITY_RANK, Templates
 from .viewer import Sight, Viewer
-
-Bundle = dict[str, Any]
 
 
 class History:
@@ -43,7 +35,7 @@ class History:
         self._log = log
         self._templates = templates
         self._names = names
-        self._policy = policy
+        self._bundler = Bundler(log, policy)
 
     # ------------------------------------------------------------ story and bundle
 
@@ -53,81 +45,19 @@ class History:
             gathered = self._gather(connection, uri, viewer)
             if gathered is None:
                 return None
-            state, bundle = self._bundle(connection, gathered)
+            checkpoint, bundle = self._bundler.bundle(connection, gathered)
         story = Teller(gathered, self._templates, self._names).story()
-        return replace(story, proof=self._proof_state(gathered, bundle, state))
+        return replace(story, proof=self._bundler.proof_state(gathered, bundle, checkpoint))
 
     def bundle(self, uri: str, viewer: Viewer) -> Bundle | None:
         """The proof bundle of the lot `uri` (formats section 6), or None when there is no such lot."""
         with self._database.read() as connection:
             gathered = self._gather(connection, uri, viewer)
-            return None if gathered is None else self._bundle(connection, gathered)[1]
+            return None if gathered is None else self._bundler.bundle(connection, gathered)[1]
 
     def _gather(self, connection: Connection, uri: str, viewer: Viewer) -> Gathered | None:
         subject = self._names.subject(uri, "uri")
         return Gatherer(self._log, self._templates, self._names, connection, viewer).gather(subject)
-
-    def _bundle(self, connection: Connection, gathered: Gathered) -> tuple[LogState, Bundle]:
-        index, found = Indexer(self._log).proofs(connection, sorted(gathered.chains))
-        indexed = index.entry >= 0
-        state, paths = self._log.proofs([*gathered.statements, *([index.entry] if indexed else [])], connection)
-        return state, {
-            "format": "suyuan/proof/v1",
-            "subject": gathered.node["subject"],
-            "checkpoints": [state.checkpoint],
-            "statements": [
-                {
-                    "statement": seen.statement.raw.decode("ascii"),
-                    "disclosures": list(seen.disclosures),
-                    "entry": _base64(seen.stored.entry),
-                    "index": seen.index,
-                    "path": [_base64(node) for node in paths[seen.index]],
-                    "checkpoint": 0,
-                }
-                for seen in gathered.statements.values()
-            ],
-            "indexes": [
-                {
-                    "entry": _base64(self._log.entry(index.entry, connection)),
-                    "index": index.entry,
-                    "path": [_base64(node) for node in paths[index.entry]],
-                    "checkpoint": 0,
-                }
-            ]
-            if indexed
-            else [],
-            "completeness": [_completeness(subject, proof) for subject, proof in found.items()] if indexed else [],
-        }
-
-    def _proof_state(self, gathered: Gathered, bundle: Bundle, state: LogState) -> ProofState:
-        report = verify_bundle(
-            bundle, self._policy(), require_quorum=False, require_completeness=bool(bundle["indexes"])
-        )
-        newest = max(seen.stored.time_ms for seen in gathered.statements.values())
-        return ProofState(
-            origin=state.origin,
-            size=state.size,
-            root=_base64(state.root),
-            checkpoint_time=datetime.fromtimestamp(newest / 1000, UTC),
-            statements=len(gathered.statements),
-            signers=len({seen.statement.iss for seen in gathered.statements.values()}),
-            verified=report.ok,
-            failures=tuple(f"{failure.line('zh')} / {failure.en}" for failure in report.failures),
-            completeness=next(
-                (
-                    Completeness(
-                        records=proven.entries + proven.newer,
-                        size=proven.size,
-                        time=datetime.fromtimestamp(proven.time_ms / 1000, UTC),
-                        audited_by=proven.auditors,
-                        newer=proven.newer,
-                    )
-                    for proven in report.completeness
-                    if proven.subject == gathered.node["subject"]
-                ),
-                None,
-            ),
-        )
 
     # ------------------------------------------------------------ for programs
 
@@ -285,20 +215,5 @@ class History:
                 }
 
 
-def _completeness(subject: str, proof: IndexProof) -> dict[str, Any]:
-    """A proof of presence or absence as a bundle has it (formats section 6)."""
-    head, path = proof.head, [_base64(node) for node in proof.path]
-    if head is not None and head.subject == subject_hash(subject):
-        return {"subject": subject, "index": 0, "seq": head.seq, "leaf": _base64(head.leaf), "path": path}
-    absent: dict[str, Any] = {"subject": subject, "index": 0, "absent": True, "path": path}
-    if head is not None:
-        absent["other"] = {"subject": _base64(head.subject), "seq": head.seq, "leaf": _base64(head.leaf)}
-    return absent
-
-
 def _direction(text: str) -> Direction:
     return "down" if text == "down" else "up"
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode("ascii")

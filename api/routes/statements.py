@@ -92,7 +92,8 @@ async def submit_statements(request: Request, services: ServicesDep, caller: Cal
 @router.get(
     "/receipts/{statement_hash}",
     summary="再次取得回执 / Get a receipt again",
-    description="By the lower-case hex SHA-256 of the statement, against the newest checkpoint.",
+    description="By the lower-case hex SHA-256 of the statement, against the newest checkpoint that the policy's "
+    "witnesses have cosigned, or the log's own while they have not.",
     response_class=PlainTextResponse,
     responses=problems(401, 404, 429, 503),
 )
@@ -107,7 +108,7 @@ def get_receipt(
         with services.database.read() as connection:
             index = services.log.by_statement_hash([digest], connection).get(digest)
             if index is not None:
-                receipt = services.log.receipt(index, connection)
+                receipt = services.cosignatures.receipt(services.log, index, services.policy, connection)
                 return PlainTextResponse(receipt, headers={"Cache-Control": "no-cache"})
     raise not_found("账本上没有这个声明", "no such statement is on the ledger")
 

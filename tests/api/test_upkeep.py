@@ -14,6 +14,9 @@ from suyuan.ledger.database import Database
 from suyuan.ledger.entry import Entry
 from suyuan.ledger.log import Draft, Log
 from suyuan.ledger.note import NoteSigner
+from suyuan.ledger.policy import Policy
+
+NO_QUORUM = Policy((), (), (), None)
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def record(log: Log) -> None:
 
 def test_the_index_waits_for_quiet_but_not_for_ever(log: Log) -> None:
     now = 0.0
-    publisher = IndexPublisher(log, quiet_s=2, latest_s=10, clock=lambda: now)
+    publisher = IndexPublisher(log, NO_QUORUM, quiet_s=2, latest_s=10, clock=lambda: now)
     published = []
     for second in range(40):
         now = float(second)
@@ -46,7 +49,7 @@ def test_the_index_waits_for_quiet_but_not_for_ever(log: Log) -> None:
 
 def test_an_idle_log_gets_no_index_entries(log: Log) -> None:
     now = 0.0
-    publisher = IndexPublisher(log, quiet_s=2, latest_s=10, clock=lambda: now)
+    publisher = IndexPublisher(log, NO_QUORUM, quiet_s=2, latest_s=10, clock=lambda: now)
     record(log)
     for second in range(30):
         now = float(second)

@@ -95,3 +95,25 @@ def test_rebuilt_pages_are_those_that_grew(log: Log) -> None:
 def test_before_the_first_index_entry_there_is_none(log: Log) -> None:
     with log.database.read() as connection:
         assert Indexer(log).state(connection) == NO_INDEX
+
+
+def test_proofs_stay_with_the_entry_before_until_the_new_one_is_settled(log: Log) -> None:
+    indexer = Indexer(log)
+    record(log, 1, 2)
+    first = indexer.publish(settle=False)  # the first is proven from at once
+    record(log, 1, 3)
+    second = indexer.publish(settle=False)
+    assert indexer.publish(settle=False) is None  # nothing new
+    record(log, 4)
+    third = indexer.publish(settle=False)
+    assert first is not None and second is not None and third is not None
+    for below, settled in ((second, first), (second + 1, second), (third, second), (third + 1, third)):
+        indexer.settle(below)
+        with log.database.read() as connection:
+            state, proofs = indexer.proofs(connection, [LOT.format(1)])
+        assert state.entry == settled
+        assert (state.size, state.root) == (settled, replayed(log, settled).root)
+        head = proofs[LOT.format(1)].head
+        assert head is not None
+        verify_presence(state.root, head, proofs[LOT.format(1)].path)
+    assert indexer.settle(third + 1) is None
