@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..ledger.errors import Refusal
 from .naming import Names
-from .record import Record, plain
+from .record import Record
 from .tables import MICRO
 from .template import Stage
 
@@ -209,4 +209,4 @@ def _check_made(subject: str, result: Effects, remade: dict[str, tuple[int, str]
 
 
 def _amount(value: int) -> str:
-    return format(plain(Decimal(value) / MICRO), "f")
+    return format((Decimal(value) / MICRO).normalize(), "f")
