@@ -144,6 +144,13 @@ def problem_of(error: BaseException) -> Problem:
             return _busy(str(error.retry_after_s))
         case StaleWriter() | Closed():
             return _busy(_RETRY_SOON)
+        case LogHalted() if error.reason == "closed":
+            return Problem(
+                409,
+                "log-closed",
+                "这本账已关闭，新记录请写入后继账本；已有记录仍可查询和验证",
+                "this log is closed: new records go to its successor; what is on it can still be read and verified",
+            )
         case LogHalted():
             return _unavailable(
                 "log-halted",

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, func, insert, select, update
 
 from . import tables
 from .append import Append, Appended, Draft, StatementBytes
@@ -23,7 +23,7 @@ from .checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from .crash import crash_point
 from .database import Database
 from .entry import Entry
-from .errors import LogHalted, ProofError
+from .errors import LogHalted, ProofError, StaleWriter
 from .latch import latch, latched
 from .merkle import EMPTY_ROOT, HASH_SIZE, leaf_hash, root
 from .note import NoteSigner
@@ -129,6 +129,8 @@ class Log(LogReader):
         with self.database.write() as connection:
             state = self._state(connection, lock=True)
             crash_point("append:locked")
+            if state.closed:
+                raise LogHalted("closed", {"size": state.size, "root": state.root.hex()})
             self._check_not_older(state)
             self._check_may_sign(connection, state)
             self._check_witnesses(connection)
@@ -142,6 +144,24 @@ class Log(LogReader):
         if self._known is not None and after is not state:
             self._known.note(after.checkpoint)
         batch.committed(after.checkpoint)
+
+    def close(self, size: int) -> Checkpoint:
+        """Append nothing more, ever, in any process; the final checkpoint. A log that is closed already stays as it is.
+
+        Raises StaleWriter when the log has not `size` entries any more, LogHalted `state-disagrees` when the stored
+        state is not whole: what is closed is proven for good.
+        """
+        with self.database.write() as connection:
+            state = self._state(connection, lock=True)
+            if state.size != size:
+                raise StaleWriter(f"the log has {state.size} entries, not {size}")
+            self._check_checkpoint(state)
+            self._load_edge(connection, state)
+            if not state.closed:
+                connection.execute(
+                    update(tables.log_state).where(_state.log_id == self.log_id).values(closed=state.root)
+                )
+        return Checkpoint(self.origin, state.size, state.root)
 
     def check_state(self) -> LogState:
         """Hash the right edge again and compare it with everything that states the same; returns the state.
@@ -166,7 +186,8 @@ class Log(LogReader):
                 if not full_below:
                     break
                 self._check_tile_above(connection, level, full_below - 1)
-        self._time(state)
+        if not state.closed:
+            self._time(state)
         return state
 
     def refuse(self, halt: LogHalted) -> None:

@@ -36,7 +36,10 @@ _statement, _disclosure = tables.statement.c, tables.disclosure.c
 
 @dataclass(frozen=True, slots=True)
 class LogState:
-    """The state row: `size` entries with tree root `root`, the last at `time_ms`, and the checkpoint over them."""
+    """The state row: `size` entries with tree root `root`, the last at `time_ms`, and the checkpoint over them.
+
+    `closed`: nothing is appended any more.
+    """
 
     origin: str
     size: int
@@ -44,6 +47,7 @@ class LogState:
     time_ms: int
     subjects: int
     checkpoint: str
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,12 +248,12 @@ class LogReader:
 
     def _state(self, connection: Connection, *, lock: bool) -> LogState:
         query = select(
-            _state.origin, _state.size, _state.root, _state.time_ms, _state.subjects, _state.checkpoint
+            _state.origin, _state.size, _state.root, _state.time_ms, _state.subjects, _state.checkpoint, _state.closed
         ).where(_state.log_id == self.log_id)
         row = connection.execute(query.with_for_update() if lock else query).one_or_none()
         if row is None:
             raise LookupError(f"log {self.log_id} was never created in this database")
-        return LogState(row[0], row[1], bytes(row[2]), row[3], row[4], row[5])
+        return LogState(row[0], row[1], bytes(row[2]), row[3], row[4], row[5], row[6] is not None)
 
     def _size(self, connection: Connection, size: int | None) -> int:
         newest = self._state(connection, lock=False).size

@@ -94,6 +94,9 @@ class Rehash:
                 stated = f"size {state.size}, root {state.root.hex()}"
                 signed_text = f"size {signed.size}, root {signed.root.hex()} as signed"
                 found.append(damage(tables.log_state, signed_text, stated, **here))
+        closed = row.closed
+        if closed is not None and bytes(closed) != state.root:
+            found.append(damage(tables.log_state, f"closed {state.root.hex()} or null", bytes(closed).hex(), **here))
         subjects = connection.execute(
             select(func.count()).select_from(tables.subject).where(tables.subject.c.log_id == self._log_id)
         ).scalar_one()

@@ -53,6 +53,7 @@ class LogStateRow(StrictTable, table=True):
     __table_args__ = strict(
         CheckConstraint("size >= 0 AND time_ms >= 0 AND subjects >= 0", name="log_state_counts"),
         CheckConstraint("length(root) = 32", name="log_state_root"),
+        CheckConstraint("closed IS NULL OR closed = root", name="log_state_closed"),
     )
 
     log_id: int = key_column()
@@ -62,6 +63,7 @@ class LogStateRow(StrictTable, table=True):
     time_ms: int = Field(sa_type=Int64)  # of the last entry; 0 in an empty log
     subjects: int = Field(sa_type=Int64)  # how many subjects have a number
     checkpoint: str = Field(sa_type=Text)  # signed note
+    closed: bytes | None = Field(default=None, sa_type=LargeBinary)  # the root once more, when the log is closed
 
 
 class EntryRow(StrictTable, table=True):
