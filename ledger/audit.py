@@ -28,7 +28,6 @@ from .audit_range import KeyMaterial, RangeFacts, examine
 from .audit_report import AuditReport, Previous, Tally
 from .audit_source import AuditSource, SourceAddress, open_source
 from .audit_state import AuditState
-from .audit_statements import Permissions
 from .encoding import base64_bytes, base64_text
 from .errors import ProofError, Refusal
 from .merkle import HASH_SIZE, consistency_path, verify_consistency
@@ -38,7 +37,7 @@ from .tile_source import SourceUnavailable, TileMissing
 from .tiles import TILE_WIDTH, TileNodes, tile_path, tile_width
 from .verify import QUORUM_LEAD_MS, check_checkpoint, check_quorum
 
-__all__ = ["RANGE", "AuditReport", "Permissions", "SourceUnavailable", "StateUnusable", "audit", "read_state"]
+__all__ = ["RANGE", "AuditReport", "SourceUnavailable", "StateUnusable", "audit", "read_state"]
 
 RANGE = 8 * TILE_WIDTH
 """How many entries a process takes at a time."""
@@ -61,7 +60,6 @@ def audit(
     state: Path | None = None,
     statements: bool = False,
     jobs: int = 1,
-    permissions: Permissions | None = None,
     progress: Progress = lambda done, total: None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     save_every_s: float = _SAVE_EVERY_S,
@@ -74,7 +72,7 @@ def audit(
 
     Raises SourceUnavailable (the log cannot be read), StateUnusable, OSError.
     """
-    run = _Audit(source, policy, state, statements, jobs, permissions or Permissions(), progress, clock, save_every_s)
+    run = _Audit(source, policy, state, statements, jobs, progress, clock, save_every_s)
     return run.report()
 
 
@@ -123,7 +121,6 @@ class _Audit:
         state: Path | None,
         statements: bool,
         jobs: int,
-        permissions: Permissions,
         progress: Progress,
         clock: Callable[[], int],
         save_every_s: float,
@@ -133,13 +130,14 @@ class _Audit:
         self._state_path = state
         self._statements = statements
         self._jobs = jobs if source.address is not None else 1
-        self._permissions = permissions
         self._progress = progress
         self._clock = clock
         self._save_every_s = save_every_s
         self._tally = Tally()
         self._remarks: list[Finding] = []
         self._rest = b""
+        self._cosigned_time_ms = 0
+        """Time of the last entry that the quorum has cosigned."""
 
     def report(self) -> AuditReport:
         started_ms, began = self._clock(), time.perf_counter()
@@ -154,11 +152,8 @@ class _Audit:
             verdict = check_checkpoint(text, self._policy)
         except ProofError as error:
             self._tally.fail("checkpoint", "checkpoint", f"检查点不成立({error.message})", str(error))
-            return self._finished(name, started_ms, None, text, previous, tuple(not_checked), began, None, None)
-        try:
-            check_quorum(verdict)
-        except Refusal as refusal:
-            self._tally.fail(refusal.rule, "checkpoint", refusal.zh, refusal.en)
+            return self._finished(name, started_ms, None, None, text, previous, tuple(not_checked), began, None, None)
+        cosigned = self._cosigned(verdict)
         if previous is not None:
             self._append_only(previous, verdict)
         with ExitStack() as stack:
@@ -167,10 +162,10 @@ class _Audit:
             audit_state = self._open_state(folder, verdict, keys)
             stack.callback(audit_state.close)
             resumed = audit_state.position or None
-            self._walk(audit_state, verdict, keys if self._statements else None)
-            self._end(audit_state, verdict)
+            self._walk(audit_state, verdict, cosigned, keys if self._statements else None)
+            self._end(audit_state, verdict, cosigned)
             report = self._finished(
-                name, started_ms, verdict, text, previous, tuple(not_checked), began, audit_state, resumed
+                name, started_ms, verdict, cosigned, text, previous, tuple(not_checked), began, audit_state, resumed
             )
         for leftover in folder.glob(f"{self._work_name}.*"):
             leftover.unlink()
@@ -188,7 +183,7 @@ class _Audit:
         return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="suyuan-audit-")))
 
     def _open_state(self, folder: Path, verdict: CheckpointVerdict, keys: KeyMaterial) -> AuditState:
-        trusted = hashlib.sha256(repr((self._policy, self._permissions)).encode()).hexdigest()
+        trusted = hashlib.sha256(repr(self._policy).encode()).hexdigest()
         purpose = json.dumps([_WORK_FORMAT, verdict.origin, trusted, self._statements])
         opened = AuditState(
             folder / f"{self._work_name}.work",
@@ -196,7 +191,6 @@ class _Audit:
             verdict.size,
             origin=verdict.origin,
             registrars=self._policy.registrars,
-            permissions=self._permissions,
             keys=keys,
         )
         if opened.position:
@@ -205,7 +199,37 @@ class _Audit:
             self._tally = earlier
         return opened
 
-    # ------------------------------------------------------------ append-only
+    # ------------------------------------------------------------ checkpoints
+
+    def _cosigned(self, verdict: CheckpointVerdict) -> CheckpointVerdict | None:
+        """The newest checkpoint that the quorum cosigned, if the policy asks for one: the newest, or one it extends."""
+        if verdict.quorum != "missing":
+            return verdict
+        found = self._source.cosigned_checkpoint()
+        try:
+            cosigned = check_checkpoint((found or b"").decode("utf-8", "replace"), self._policy) if found else verdict
+            check_quorum(cosigned)
+        except (ProofError, Refusal) as error:
+            zh = error.zh if isinstance(error, Refusal) else f"见证的检查点不成立({error.message})"
+            self._tally.fail("quorum", "checkpoint", zh, str(error))
+            return None
+        if cosigned.origin != verdict.origin or cosigned.size > verdict.size:
+            zh, en = "见证过的检查点比最新的还大", "the cosigned checkpoint is larger than the newest one"
+            self._tally.fail("log-shrunk", "cosigned checkpoint", zh, en, verdict.size)
+            return None
+        try:
+            self._extends(cosigned.size, cosigned.root, verdict)
+        except ProofError as error:
+            zh = f"日志不是见证过的历史({cosigned.size} 条)的延续"
+            en = f"the log does not extend what witnesses cosigned ({cosigned.size} entries): {error}"
+            self._tally.fail("split-view", "cosigned checkpoint", zh, en)
+        return cosigned
+
+    def _extends(self, size: int, tree_root: bytes, verdict: CheckpointVerdict) -> None:
+        """The log of the checkpoint begins with that tree, by a proof made of its own tiles. Raises ProofError."""
+        nodes = TileNodes(verdict.size, lambda level, index: self._tile(level, index, verdict.size))
+        path = consistency_path(size, verdict.size, nodes)
+        verify_consistency(size, tree_root, verdict.size, verdict.root, path)
 
     def _append_only(self, previous: Previous, verdict: CheckpointVerdict) -> None:
         """The log extends what it was at the last clean audit."""
@@ -216,10 +240,8 @@ class _Audit:
             en = f"the log has shrunk: {previous.size} entries at the last audit, {verdict.size} now"
             self._tally.fail("log-shrunk", "checkpoint", zh, en, verdict.size)
             return
-        nodes = TileNodes(verdict.size, lambda level, index: self._tile(level, index, verdict.size))
         try:
-            path = consistency_path(previous.size, verdict.size, nodes)
-            verify_consistency(previous.size, previous.root, verdict.size, verdict.root, path)
+            self._extends(previous.size, previous.root, verdict)
         except ProofError as error:
             zh = f"日志不是上次审计({previous.size} 条)的延续"
             en = f"the log does not extend that of the last audit ({previous.size} entries): {error}"
@@ -233,13 +255,23 @@ class _Audit:
 
     # ------------------------------------------------------------ the walk
 
-    def _walk(self, state: AuditState, verdict: CheckpointVerdict, keys: KeyMaterial | None) -> None:
+    def _walk(
+        self,
+        state: AuditState,
+        verdict: CheckpointVerdict,
+        cosigned: CheckpointVerdict | None,
+        keys: KeyMaterial | None,
+    ) -> None:
         size = verdict.size
+        last_cosigned = -1 if cosigned is None else cosigned.size - 1
         saved = time.monotonic()
         self._progress(state.position, size)
         with self._ranges(state.position, size, verdict.origin, keys) as ranges:
             for facts in ranges:
                 full = state.take(facts)
+                if facts.first <= last_cosigned < facts.last:
+                    entry = facts.entries[last_cosigned - facts.first]
+                    self._cosigned_time_ms = 0 if entry is None else entry.time_ms
                 facts.findings.sort(key=lambda one: -1 if one.index is None else one.index)
                 self._tally.add(facts.findings)
                 for level, index, hashes in full:
@@ -296,27 +328,32 @@ class _Audit:
 
     # ------------------------------------------------------------ the end
 
-    def _end(self, state: AuditState, verdict: CheckpointVerdict) -> None:
+    def _end(self, state: AuditState, verdict: CheckpointVerdict, cosigned: CheckpointVerdict | None) -> None:
         for level, index, hashes in state.partial_tiles():
             self._compare_tile(level, index, hashes)
         if state.root(self._rest) != verdict.root:
             zh, en = "条目算出的树根与检查点不符", "the entries have another root than the checkpoint"
             self._tally.fail("root", "checkpoint", zh, en)
-        quorum_ms = None if verdict.quorum_time_s is None else verdict.quorum_time_s * 1000
-        if quorum_ms is not None and state.time_ms > quorum_ms + QUORUM_LEAD_MS:
+        quorum_ms = None
+        if cosigned is not None and cosigned.quorum_time_s is not None:
+            quorum_ms = cosigned.quorum_time_s * 1000
+            if cosigned.size < verdict.size:
+                zh = f"条目 {cosigned.size} 起尚未经见证"
+                en = f"witnesses have not cosigned the entries from {cosigned.size} on yet"
+                self._remarks.append(Finding("not-cosigned-yet", "checkpoint", zh, en))
+        if quorum_ms is not None and self._cosigned_time_ms > quorum_ms + QUORUM_LEAD_MS:
             zh = "见证时间比其所覆盖的条目早 5 分钟以上"
             en = "the quorum time lies more than 5 minutes before an entry it covers"
             self._tally.fail("quorum-time", "checkpoint", zh, en)
-        self._index_age(state, quorum_ms)
+        self._index_age(state, max(state.time_ms, quorum_ms or 0))
 
-    def _index_age(self, state: AuditState, quorum_ms: int | None) -> None:
-        """Nothing waits longer for a lot index than the policy allows: by witness time, else by log time."""
+    def _index_age(self, state: AuditState, now_ms: int) -> None:
+        """Nothing waits longer for a lot index than the policy allows: by the newest time, of log or witnesses."""
         if state.uncovered is None:
             return
         first, first_ms = state.uncovered
         zh, en = f"条目 {first} 起尚未被批次索引涵盖", f"no lot index covers the entries from {first} on"
         limit_s = self._policy.max_index_age_s
-        now_ms = state.time_ms if quorum_ms is None else quorum_ms
         if limit_s is not None and now_ms - first_ms > limit_s * 1000:
             self._tally.fail("index-age", f"entry {first}", zh, en)
         else:
@@ -327,6 +364,7 @@ class _Audit:
         name: str,
         started_ms: int,
         verdict: CheckpointVerdict | None,
+        cosigned: CheckpointVerdict | None,
         note: str,
         previous: Previous | None,
         not_checked: tuple[str, ...],
@@ -340,6 +378,7 @@ class _Audit:
             started_ms,
             self._clock(),
             verdict,
+            cosigned,
             note,
             previous,
             tuple(tally.findings),

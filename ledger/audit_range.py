@@ -52,7 +52,6 @@ class EventFacts(NamedTuple):
     corrects: bytes | None
     made: tuple[bytes, ...]
     """Lots it makes that do not bear its issuer's name."""
-    stage: str | None
 
 
 class StatementFacts(NamedTuple):
@@ -318,7 +317,7 @@ class _Statements:
 
     def _event(self, statement: Statement, index: int) -> EventFacts:
         body = statement.body
-        event_id, corrects, stage = body.get("eventID"), body.get(CORRECTS), body.get("suyuan:stage")
+        event_id, corrects = body.get("eventID"), body.get(CORRECTS)
         if not isinstance(event_id, str):
             self._facts.fail("event-id", index, "事件缺少 eventID", "an event has an eventID")
         if CORRECTS in body and not isinstance(corrects, str):
@@ -332,7 +331,6 @@ class _Statements:
             short(event_id) if isinstance(event_id, str) else None,
             short(corrects) if isinstance(corrects, str) else None,
             made,
-            stage if isinstance(stage, str) else None,
         )
 
     def _learn(self, jwk: Any) -> None:

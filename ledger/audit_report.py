@@ -5,7 +5,8 @@ The JSON document, format `suyuan/audit/v1`; hashes in lower-case hex, times in 
     {"format": "suyuan/audit/v1",
      "verdict": "clean" | "findings",
      "source": "https://...", "origin": "...", "started": <ms>, "finished": <ms>, "resumed_from": <entry or null>,
-     "checkpoint": {"size", "root", "note", "quorum", "quorum_time", "cosigned": {name: ms}, "auditors"} or null,
+     "checkpoint": {"size", "root", "note"} or null,            the newest: what was audited
+     "witnessed": {"size", "root", "quorum", "quorum_time", "cosigned": {name: ms}, "auditors"} or null,
      "previous": {"size", "root", "note"} or null,              the state file's, which the log must extend
      "checked": {"entries", "subjects", "indexes", "statements", "signatures", "tables": [...]},
      "not_checked": ["statements" | "projection" | "previous"],
@@ -95,6 +96,8 @@ class AuditReport:
     started_ms: int
     finished_ms: int
     checkpoint: CheckpointVerdict | None
+    witnessed: CheckpointVerdict | None
+    """The newest checkpoint that satisfies the policy's quorum: the same, or one that it extends."""
     note: str
     previous: Previous | None
     findings: tuple[Finding, ...]
@@ -159,17 +162,8 @@ class AuditReport:
             "started": self.started_ms,
             "finished": self.finished_ms,
             "resumed_from": self.resumed_from,
-            "checkpoint": None
-            if one is None
-            else {
-                "size": one.size,
-                "root": one.root.hex(),
-                "note": self.note,
-                "quorum": one.quorum,
-                "quorum_time": None if one.quorum_time_s is None else one.quorum_time_s * 1000,
-                "cosigned": {name: time_s * 1000 for name, time_s in one.cosigned.items()},
-                "auditors": one.auditors,
-            },
+            "checkpoint": None if one is None else {"size": one.size, "root": one.root.hex(), "note": self.note},
+            "witnessed": None if self.witnessed is None else _witnessed(self.witnessed),
             "previous": None
             if self.previous is None
             else {"size": self.previous.size, "root": self.previous.root.hex(), "note": self.previous.note},
@@ -200,7 +194,7 @@ class AuditReport:
         lines = []
         one = self.checkpoint
         if one is not None:
-            lines.append(_checkpoint_line(one, zh))
+            lines.append(_checkpoint_line(one, self.witnessed, zh))
             checked = (self.entries, self.subjects, self.indexes)
             lines.append(
                 (
@@ -242,8 +236,20 @@ class AuditReport:
         return ["".join(c if c.isprintable() else "\ufffd" for c in line) for line in lines]
 
 
-def _checkpoint_line(one: CheckpointVerdict, zh: bool) -> str:
-    names = (", " if not zh else "、").join(f"{n} {_time(t)}" for n, t in one.cosigned.items())
+def _witnessed(one: CheckpointVerdict) -> dict[str, Any]:
+    return {
+        "size": one.size,
+        "root": one.root.hex(),
+        "quorum": one.quorum,
+        "quorum_time": None if one.quorum_time_s is None else one.quorum_time_s * 1000,
+        "cosigned": {name: time_s * 1000 for name, time_s in one.cosigned.items()},
+        "auditors": one.auditors,
+    }
+
+
+def _checkpoint_line(one: CheckpointVerdict, witnessed: CheckpointVerdict | None, zh: bool) -> str:
+    cosigned = {} if witnessed is None else witnessed.cosigned
+    names = ("、" if zh else ", ").join(f"{name} {_time(time_s)}" for name, time_s in cosigned.items())
     if zh:
         return f"日志 {one.origin}:{one.size:,} 条,根 {one.root.hex()};见证:{names or '无'}"
     return f"log {one.origin}: {one.size:,} entries, root {one.root.hex()}; witnesses: {names or 'none'}"

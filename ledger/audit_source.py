@@ -1,7 +1,8 @@
 """Where an audit reads a log from: a service over HTTP, or a directory that mirrors one.
 
-A mirror holds files by the names of C2SP tlog-tiles: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/...`, and for
-auditors `statements.ndjson` and `projection.json`, the answers of the service's audit routes. Nothing that comes from
+A mirror holds files by the names of C2SP tlog-tiles: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/...`; beside
+them, where it is given apart, `checkpoint.cosigned`; and for auditors `statements.ndjson` and `projection.json`, the
+answers of the service's audit routes. Nothing that comes from
 here is believed: the audit checks it against the signed checkpoint.
 """
 
@@ -69,6 +70,10 @@ class AuditSource(Protocol):
         """The newest checkpoint note."""
         ...
 
+    def cosigned_checkpoint(self) -> bytes | None:
+        """The newest checkpoint note that a quorum of witnesses has cosigned, None when there is none."""
+        ...
+
     def tile(self, level: int, index: int, width: int) -> bytes:
         """As `TileSource.tile`."""
         ...
@@ -126,6 +131,13 @@ class HttpSource:
     def checkpoint(self) -> bytes:
         """See `AuditSource`."""
         return self._patiently(lambda: self._get(f"{self._log}/checkpoint", _MAX_NOTE))
+
+    def cosigned_checkpoint(self) -> bytes | None:
+        """See `AuditSource`."""
+        try:
+            return self._patiently(lambda: self._get("/api/v1/audit/checkpoint", _MAX_NOTE))
+        except NoStatements:
+            return None
 
     def tile(self, level: int, index: int, width: int) -> bytes:
         """See `AuditSource`."""
@@ -215,6 +227,13 @@ class DirectorySource:
     def checkpoint(self) -> bytes:
         """See `AuditSource`."""
         return _read(self._log / "checkpoint", _MAX_NOTE)
+
+    def cosigned_checkpoint(self) -> bytes | None:
+        """See `AuditSource`."""
+        try:
+            return _read(self._log / "checkpoint.cosigned", _MAX_NOTE)
+        except FileNotFoundError:
+            return None
 
     def tile(self, level: int, index: int, width: int) -> bytes:
         """See `AuditSource`. A partial tile that is gone is cut from the full one."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .audit_range import EntryFacts, KeyMaterial, RangeFacts
-from .audit_statements import STATEMENT_SCHEMA, STATEMENT_TABLES, Permissions, StatementOrder
+from .audit_statements import STATEMENT_SCHEMA, STATEMENT_TABLES, StatementOrder
 from .database import sqlite_module
 from .encoding import base64_text
 from .head_map import HeadMap, bits_for
@@ -68,7 +68,6 @@ class AuditState:
         *,
         origin: str,
         registrars: Sequence[Registrar],
-        permissions: Permissions,
         keys: KeyMaterial,
     ) -> None:
         self._pending: dict[bytes, tuple[int, bytes]] = {}
@@ -83,7 +82,7 @@ class AuditState:
         """Edge of the tree over the full level-0 tiles: its level 0 is level 1 of the log."""
         self._partial: dict[int, bytes] = {}
         self._database = sqlite_module().connect(path, isolation_level=None)
-        self.statements = StatementOrder(self._database, origin, registrars, permissions, keys)
+        self.statements = StatementOrder(self._database, origin, registrars, keys)
         self._open(purpose, size)
 
     # ------------------------------------------------------------ the file

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from .audit_range import EventFacts, KeyMaterial, RangeFacts, StatementFacts, Unverified, short
@@ -27,19 +26,6 @@ CREATE TABLE IF NOT EXISTS actor (id TEXT PRIMARY KEY, roles TEXT NOT NULL) STRI
 STATEMENT_TABLES = ("signed", "event", "maker", "key", "actor")
 
 
-@dataclass(frozen=True)
-class Permissions:
-    """Which roles may record what, beyond what the ledger knows itself (formats section 1); data, not code.
-
-    `credentials`: by type, the roles that may issue it, None where the holder itself does, who then needs one of
-    `producers`. `stages`: by the stage of an event. What is not named here is not judged.
-    """
-
-    credentials: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    producers: frozenset[str] = frozenset()
-    stages: Mapping[str, frozenset[str]] = field(default_factory=dict)
-
-
 class StatementOrder:
     """The statements of one log, range by range; `database` has the tables of `STATEMENT_SCHEMA`."""
 
@@ -48,11 +34,9 @@ class StatementOrder:
         database: Any,
         origin: str,
         registrars: Sequence[Registrar],
-        permissions: Permissions,
         keys: KeyMaterial,
     ) -> None:
         self._database = database
-        self._permissions = permissions
         self._keys = keys
         self._ring = KeyRing(registrars, origin)
         self._roles: dict[str, frozenset[str]] = {}
@@ -181,10 +165,6 @@ class StatementOrder:
             else:
                 new[event.event] = subjects
                 events.append((event.event, one.at, subjects))
-        allowed = None if event.stage is None else self._permissions.stages.get(event.stage)
-        if allowed is not None and not allowed & self._roles.get(one.iss, frozenset()):
-            zh, en = "签发者没有该环节所需的角色", f"its issuer has none of the roles that may record {event.stage}"
-            facts.fail("stage-role", one.at, zh, en)
         return subjects
 
     def _event_entry(self, event: bytes) -> int | None:
@@ -204,8 +184,6 @@ class StatementOrder:
         try:
             if one.typ in ("notice+jwt", "recall+jwt"):
                 self._authority(statement)
-            elif one.typ == "credential+jwt":
-                self._credential(statement)
             elif not sound:
                 return
             elif one.typ == "key+jwt":
@@ -217,7 +195,7 @@ class StatementOrder:
                 names = roles if isinstance(roles, list) else []
                 self._roles[str(body.get("id"))] = frozenset(role for role in names if isinstance(role, str))
                 self._unsaved_actors.add(str(body.get("id")))
-            if sound and one.typ == "credential+jwt" and isinstance(body.get("product"), str):
+            elif one.typ == "credential+jwt" and isinstance(body.get("product"), str):
                 row = (short(f"01/{body['product']}"), str(body.get("actor")))
                 self._database.execute("INSERT OR IGNORE INTO maker VALUES (?, ?)", row)
         except Refusal as refusal:
@@ -237,19 +215,6 @@ class StatementOrder:
         query = "SELECT 1 FROM maker WHERE lot = ? AND actor = ?"
         names = (lot, lot.partition("/10/")[0])
         return any(self._database.execute(query, (short(name), actor)).fetchone() for name in names)
-
-    def _credential(self, statement: Statement) -> None:
-        """Who may issue which credential."""
-        kind = statement.body.get("type")
-        if not isinstance(kind, str) or kind not in self._permissions.credentials:
-            return
-        roles = self._roles.get(statement.iss, frozenset())
-        allowed = self._permissions.credentials[kind]
-        if allowed is None:
-            if statement.body.get("actor") != statement.iss or not roles & self._permissions.producers:
-                raise _role("商品由生产者自己登记", "a product is registered by its own producer")
-        elif not roles & allowed:
-            raise _role(f"签发者没有签发 {kind} 所需的角色", f"its issuer has none of the roles that issue {kind}")
 
 
 def _lots(statement: Statement) -> Iterable[str]:

@@ -40,6 +40,9 @@ class Watched:
     def checkpoint(self) -> bytes:
         return self._source.checkpoint()
 
+    def cosigned_checkpoint(self) -> bytes | None:
+        return None
+
     def tile(self, level: int, index: int, width: int) -> bytes:
         if level == -1:
             if index == self._stop_at:
@@ -61,7 +64,7 @@ def test_an_honest_mirror_is_clean_and_everything_in_it_was_looked_at(honest: Pa
     with closing(DirectorySource(honest)) as source:
         report = audit(source, world.policy(), statements=True)
     assert report.ok, report.lines()
-    assert report.checkpoint is not None and report.checkpoint.quorum == "met"
+    assert report.witnessed is not None and report.witnessed.quorum == "met"
     assert (report.entries, report.statements, report.signatures) == (
         SIZE,
         len(world.statements),
@@ -120,9 +123,12 @@ def test_several_processes_find_what_one_finds(honest: Path, world: AuditedWorld
 
 def test_a_source_that_does_not_answer_cannot_be_audited(honest: Path, world: AuditedWorld) -> None:
     waits: list[float] = []
-    with served(honest, busy=10**6) as url, closing(HttpSource(url, sleep=waits.append)) as source:
-        with pytest.raises(SourceUnavailable, match="503"):
-            audit(source, world.policy())
+    with (
+        served(honest, busy=10**6) as url,
+        closing(HttpSource(url, sleep=waits.append)) as source,
+        pytest.raises(SourceUnavailable, match="503"),
+    ):
+        audit(source, world.policy())
     assert len(waits) == ATTEMPTS - 1
 
 
@@ -178,9 +184,8 @@ def test_an_audit_that_was_cut_off_goes_on_where_it_had_saved(
         path.write_bytes(content)
     state = tmp_path / "state.json"
     options = {"state": state, "statements": True, "save_every_s": 0.0}
-    with closing(Watched(DirectorySource(mirror), stop_at=RANGE // 256)) as source:
-        with pytest.raises(Stopped):
-            audit(source, world.policy(), **options)  # type: ignore[arg-type]
+    with closing(Watched(DirectorySource(mirror), stop_at=RANGE // 256)) as source, pytest.raises(Stopped):
+        audit(source, world.policy(), **options)  # type: ignore[arg-type]
     assert not state.exists()
     with closing(Watched(DirectorySource(mirror))) as source:
         report = audit(source, world.policy(), **options)  # type: ignore[arg-type]
@@ -196,9 +201,8 @@ def test_what_was_saved_for_another_policy_is_not_gone_on_with(
     mirror: Path, world: AuditedWorld, tmp_path: Path
 ) -> None:
     options = {"state": tmp_path / "state.json", "statements": True, "save_every_s": 0.0}
-    with closing(Watched(DirectorySource(mirror), stop_at=RANGE // 256)) as source:
-        with pytest.raises(Stopped):
-            audit(source, world.policy(), **options)  # type: ignore[arg-type]
+    with closing(Watched(DirectorySource(mirror), stop_at=RANGE // 256)) as source, pytest.raises(Stopped):
+        audit(source, world.policy(), **options)  # type: ignore[arg-type]
     with closing(DirectorySource(mirror)) as source:
         report = audit(source, world.policy(quorum="none"), **options)  # type: ignore[arg-type]
     assert report.ok and report.resumed_from is None
@@ -266,7 +270,7 @@ def test_the_report_is_told_to_programs_and_in_two_languages(mirror: Path, world
     assert (document["verdict"], document["first_bad_entry"], document["started"]) == ("findings", 1024, 42)
     assert document["checkpoint"]["note"] == world.checkpoint()
     assert document["counts"] == {"tile-missing": 1}
-    assert set(document["checkpoint"]["cosigned"]) == {"a", "b"}
+    assert set(document["witnessed"]["cosigned"]) == {"a", "b"}
     assert report.lines("en")[-1] == "the audit has findings"
     assert report.lines("zh")[-1] == "审计发现问题"
 
