@@ -64,7 +64,7 @@ def walk(connection: Connection, start: int, direction: Direction, *, depth: int
             return found
         if len(found.level) > limit:
             break
-    found.complete = not _processes(connection, frontier, near)
+    found.complete = seen.issuperset(_processes(connection, frontier, near))
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from suyuan.ledger.errors import Refusal
@@ -126,6 +126,8 @@ def test_ancestry_shares_and_levels_are_those_of_a_naive_walk(workshop: Any, gra
 
 @settings(max_examples=25)
 @given(graph=graphs(), depth=st.integers(1, 3))
+@example(graph=(1, [({0: 1}, (1,)), ({0: 1, 1: 1}, (2,))]), depth=1)  # all lots found, one flow not
+@example(graph=(1, [({0: 1}, (1, 2)), ({1: 1, 2: 1}, (3, 4)), ({1: 1, 3: 1}, (5,))]), depth=2)  # the reverse
 def test_a_walk_cut_short_says_so(workshop: Any, graph: tuple[int, list[Recipe]], depth: int) -> None:
     world, factory = workshop
     roots, recipes = graph
