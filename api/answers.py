@@ -149,11 +149,20 @@ class TemplateSummary(_Document):
     url: str
 
 
+class ScrubDocument(_Document):
+    """When everything stored was last re-hashed: the end (ms since 1970-01-01 UTC), and how many entries."""
+
+    finished: int
+    entries: int
+
+
 class ReadinessDocument(_Document):
-    """Whether the service can take submissions, and why not."""
+    """Whether the service can take submissions, and why not; when it was last scrubbed, null before the first time."""
 
     status: Literal["ready", "not-ready"]
     reason: str | None = None
+    origin: str | None = None
+    scrub: ScrubDocument | None = None
 
 
 Responses = dict[int | str, dict[str, Any]]

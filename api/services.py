@@ -31,6 +31,7 @@ from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
 from ..trace.viewer import Viewer
 from .attachments import Attachments
+from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
 from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
 from .rate_limit import RateLimit
@@ -76,6 +77,7 @@ class Services:
     attachments: Attachments
     api_keys: ApiKeys
     idempotent: IdempotentRequests
+    closed_logs: tuple[ClosedLog, ...]
     client_limit: RateLimit
     credential_limit: RateLimit
     large_bodies: asyncio.Semaphore
@@ -151,6 +153,8 @@ class Services:
         await self.batcher.close()
         await asyncio.to_thread(self.known.close)
         self.database.close()
+        for closed in self.closed_logs:
+            closed.database.close()
 
 
 def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
@@ -182,14 +186,23 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         max_clock_jump_ms=settings.max_clock_jump_seconds * 1000,
     )
     templates, names = load_templates(), Names(identity.public_host)
-    capture = Capture(
-        log=log, database=database, templates=templates, names=names, registrars=policy.registrars, clock=clock
-    )
 
     def commit(batch: Sequence[Prepared]) -> Sequence[Receipt | Exception]:
         return database.retrying(lambda: capture.commit(batch))
 
-    history = History(database, log, templates, names, lambda: policy)
+    closed_logs = open_closed_logs(places, policy, templates, names)
+    earlier = [closed.history for closed in closed_logs]
+    history = HistoryWithEarlier(database, log, templates, names, lambda: policy, earlier)
+    idempotent = IdempotentRequests(database, seal, clock)
+    capture = Capture(
+        log=log,
+        database=database,
+        templates=templates,
+        names=names,
+        registrars=policy.registrars,
+        clock=clock,
+        on_erased=lambda connection, erased: idempotent.forget(connection, erased.issuer, erased.index),
+    )
     services = Services(
         settings=settings,
         identity=identity,
@@ -208,7 +221,8 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         vault=Vault(database, seal, origin=identity.origin, clock=clock),
         attachments=Attachments(places.attachments, database, max_pixels=settings.max_image_pixels, clock=clock),
         api_keys=ApiKeys(database, origin=identity.origin, registrars=policy.registrars, clock=clock),
-        idempotent=IdempotentRequests(database, seal, clock),
+        idempotent=idempotent,
+        closed_logs=closed_logs,
         client_limit=RateLimit(settings.client_rate, settings.client_burst),
         credential_limit=RateLimit(settings.credential_rate, settings.credential_burst),
         large_bodies=asyncio.Semaphore(LARGE_BODIES),

@@ -92,6 +92,16 @@ class Settings(BaseModel):
     """The lot index is published this long after a record at the latest; formats section 5 allows 60 seconds."""
     max_clock_jump_seconds: Annotated[int, Field(ge=60, le=31_536_000)] = 86_400
     """A clock further ahead of the last entry than this is not believed while entries keep coming."""
+    state_file: Path | None = None
+    """File that remembers how far the log came, by default `log-state` in the data directory; never backed up."""
+    scrub: bool = True
+    """Whether this process re-hashes everything stored in the background; one process of a service does at a time."""
+    scrub_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 2_000.0
+    """Rows a second that the scrub looks at."""
+    scrub_hours: Annotated[float, Field(ge=0, le=8_760)] = 24.0
+    """Hours between the end of one scrub and the beginning of the next."""
+    backup_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """How long a backup may be kept that still holds what was erased since."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
     """How long a stopping service waits for requests under way."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -137,6 +147,11 @@ class Settings(BaseModel):
         if self.registrar_key is not None and self.registrar_jwk is not None:
             raise ValueError("give registrar_key or registrar_jwk, not both")
         return self
+
+    @property
+    def effective_state_file(self) -> Path:
+        """`state_file`, or the one in the data directory."""
+        return self.state_file or self.data_dir / "log-state"
 
     @property
     def effective_database_url(self) -> str:

@@ -163,7 +163,7 @@ class Log(LogReader):
                 )
         return Checkpoint(self.origin, state.size, state.root)
 
-    def check_state(self) -> LogState:
+    def check_state(self, *, heed_kept_halt: bool = True) -> LogState:
         """Hash the right edge again and compare it with everything that states the same; returns the state.
 
         Compared are: the last entries with the leaf hashes of their tile, the last hash of every partial tile with the
@@ -171,13 +171,13 @@ class Log(LogReader):
         number. At most two tiles a level and 256 entries are read, whatever the size of the log.
 
         Raises LogHalted `state-disagrees` naming the row, `rollback` when the state file knows more, or `clock-behind`
-        or `clock-jump`; also what `refuse` and the scrub keep.
+        or `clock-jump`; also what `refuse` and the scrub keep, unless this is the check that is to let go of it.
         """
         with self.database.read() as connection:
             state = self._state(connection, lock=False)
             self._check_not_older(state)
             self._check_checkpoint(state)
-            self._check_may_sign(connection, state)
+            self._check_may_sign(connection, state, heed_kept_halt)
             self._check_witnesses(connection)
             self._load_edge(connection, state)
             self._check_last_entries(connection, state)
@@ -229,10 +229,10 @@ class Log(LogReader):
         if state.size == seen.size and state.root != seen.root:
             raise LogHalted("state-disagrees", {"row": "log_state", **evidence})
 
-    def _check_may_sign(self, connection: Connection, state: LogState) -> None:
+    def _check_may_sign(self, connection: Connection, state: LogState, heed_kept_halt: bool = True) -> None:
         """Refuse what was halted by others, and a state older or other than the state file's."""
         halt = self._refused or latched(connection, self.log_id)
-        if halt is not None:
+        if halt is not None and (heed_kept_halt or halt.reason != "state-disagrees"):
             raise halt
         known = None if self._known is None else self._known.known()
         if self._known is None or known is None:

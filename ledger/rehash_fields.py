@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
@@ -11,10 +12,12 @@ from sqlalchemy import Connection
 from . import tables
 from .damage import Damage, damage, rows_of
 from .disclosures import disclosure_digest
+from .encoding import base64url_bytes
 from .entry import Entry
 from .errors import Refusal
-from .reader import LogReader, portions
+from .reader import LogReader
 from .statement import Statement, open_disclosures, parse_statement
+from .strict_json import strict_json
 
 ERASURE = "erasure+jwt"
 
@@ -22,14 +25,14 @@ ERASURE = "erasure+jwt"
 class StatementRows:
     """The tables `statement`, `disclosure` and `disclosure_classes` of one pass.
 
-    A private field may be gone only when an erasure, wherever it stands, names a subject of the entry.
+    A private field may be gone only when an erasure, wherever it stands, names its digest.
     """
 
     def __init__(self, reader: LogReader) -> None:
         self._reader = reader
         self._log_id = reader.log_id
-        self._erased: set[bytes] = set()
-        self._incomplete: list[int] = []
+        self._erased: set[str] = set()
+        self._closed: dict[str, int] = {}
 
     def compare(self, connection: Connection, first: int, entries: Mapping[int, Entry], found: list[Damage]) -> int:
         """Look at what stands behind `entries`, which begin at `first`; returns how many rows that were."""
@@ -41,8 +44,6 @@ class StatementRows:
             fields.setdefault(row.index, []).append(row)
         for index, entry in entries.items():
             statement, private = statements.get(index), fields.get(index, [])
-            if entry.typ == ERASURE:
-                self._erased.update(link.subject for link in entry.chain)
             if (statement is None) != (entry.statement is None):
                 wanted = "none" if entry.statement is None else "a statement"
                 stated = "none" if statement is None else "one"
@@ -50,18 +51,19 @@ class StatementRows:
             elif statement is None:
                 found += [damage(tables.disclosure, "none", "one", index=index) for _ in private]
             elif self._compare_statement(entry, statement, found):
+                if entry.typ == ERASURE:
+                    self._erased.update(_erased_digests(bytes(statement.raw)))
                 kept = classes[index].classes if index in classes else ""
                 self._compare_fields(index, bytes(statement.raw), private, kept, found)
         return len(statements) + len(classes) + sum(map(len, fields.values()))
 
     def compare_erased(self, connection: Connection, found: list[Damage]) -> int:
-        """The last step: statements with fewer fields than digests, once every erasure has been seen."""
-        for some in portions(self._incomplete):
-            for index, encoded in self._reader.entries(some, connection).items():
-                if not any(link.subject in self._erased for link in Entry.parse(encoded).chain):
-                    expected = "every private field: no erasure names its subjects"
-                    found.append(damage(tables.disclosure, expected, "fewer", index=index))
-        return len(self._incomplete)
+        """The last step: digests that nothing opens, once every erasure has been seen."""
+        for digest, index in self._closed.items():
+            if digest not in self._erased:
+                expected = f"a field with the digest {digest}, which no erasure names"
+                found.append(damage(tables.disclosure, expected, "none", index=index))
+        return len(self._closed) // 100
 
     def _between(self, connection: Connection, table: Any, first: int, last: int) -> list[Any]:
         return rows_of(connection, self._log_id, table, table.c.index >= first, table.c.index < last)
@@ -94,22 +96,22 @@ class StatementRows:
                 found.append(damage(tables.disclosure, f"a position below {len(classes)}", "this one", **key))
             elif row.visibility[:1] != letter or row.visibility not in ("partner", "regulator"):
                 found.append(damage(tables.disclosure, f"visibility {letter}...", row.visibility, **key))
-        pointers, unopened = self._opened(statement, rows, index, found)
+        pointers, closed = self._opened(statement, rows, index, found)
         for row in rows:
             pointer = pointers.get(row.text)
             if pointer is not None and pointer != row.pointer:
                 key = {"index": index, "position": row.position}
                 found.append(damage(tables.disclosure, f"pointer {pointer}", row.pointer, **key))
-        if len(classes) != len(pointers) + unopened or set(classes) - {"p", "r"}:
-            expected = f"{len(pointers) + unopened} letters p or r"
-            found.append(damage(tables.disclosure_classes, expected, repr(classes)[:80], index=index))
-        if unopened:
-            self._incomplete.append(index)
+        # What was hidden within an erased field went with it, and left its letter behind.
+        fields = len(pointers) + len(closed)
+        if len(classes) < fields or (not closed and len(classes) > fields) or set(classes) - {"p", "r"}:
+            found.append(damage(tables.disclosure_classes, f"{fields} letters p or r", repr(classes)[:80], index=index))
+        self._closed.update(dict.fromkeys(closed, index))
 
     def _opened(
         self, statement: Statement, rows: list[Any], index: int, found: list[Damage]
-    ) -> tuple[dict[str, str], int]:
-        """Text -> pointer of the fields that open, and how many digests stay closed. Others are named."""
+    ) -> tuple[dict[str, str], set[str]]:
+        """Text -> pointer of the fields that open, and the digests that stay closed. Other rows are named."""
         left = list(rows)
         while True:
             try:
@@ -122,13 +124,20 @@ class StatementRows:
                 left = [row for row in left if row not in wrong]
                 if not wrong:
                     found += [damage(tables.disclosure, str(error), "fields", index=index)]
-                    return {}, 0
+                    return {}, set()
             else:
-                return {one.text: one.pointer for one in opened.disclosures}, opened.unopened
+                digests = set(_digests(statement.body))
+                for one in opened.disclosures:
+                    digests.update(_digests(strict_json(base64url_bytes(one.text))))
+                closed = digests - {one.digest for one in opened.disclosures}
+                return {one.text: one.pointer for one in opened.disclosures}, closed
 
     def _foreign(self, statement: Statement, rows: list[Any]) -> list[Any]:
         """Rows whose digest is neither in the statement nor in what another row opens, or whose text occurs twice."""
         known = set(_digests(statement.body))
+        for row in rows:
+            with contextlib.suppress(Refusal, ValueError):
+                known.update(_digests(strict_json(base64url_bytes(row.text))))
         wrong: list[Any] = []
         seen: set[str] = set()
         for row in rows:
@@ -140,6 +149,15 @@ class StatementRows:
                 wrong.append(row)
             seen.add(digest)
         return wrong
+
+
+def _erased_digests(raw: bytes) -> list[str]:
+    """The digests that an erasure names."""
+    try:
+        fields = parse_statement(raw).body.get("fields")
+    except Refusal:
+        return []
+    return [field for field in fields if isinstance(field, str)] if isinstance(fields, list) else []
 
 
 def _digests(value: Any) -> Iterable[str]:

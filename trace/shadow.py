@@ -68,8 +68,9 @@ class Shadow:
         Raises DatabaseUnavailable. A ledger that cannot be replayed is damage too: its own rows are named elsewhere.
         """
         try:
-            while (pages := self._page()) is not None:
-                yield Step(pages * ROWS_OF_AN_ENTRY, ())
+            size = self._log.state().size  # what comes later is caught up with where a table is compared
+            while (entries := self._page(size)) is not None:
+                yield Step(entries * ROWS_OF_AN_ENTRY, ())
             for table in DERIVED:
                 yield self._compare(table)
         except DatabaseUnavailable:
@@ -78,14 +79,14 @@ class Shadow:
             place = f"entries {self._size} to {self._size + _PAGE}"
             yield Step(1, (damage("statement", "a ledger that can be replayed", f"{place}: {error!r}"[:300]),))
 
-    def _page(self) -> int | None:
-        """Replay one page in a snapshot of its own; how many entries, None when there are none left."""
+    def _page(self, size: int) -> int | None:
+        """Replay one page in a snapshot of its own; how many entries, None when there are none left below `size`."""
         with self._log.database.read() as source:
-            return self._advance(source, self._log.state(source).size)
+            return self._advance(source, size)
 
     def _advance(self, source: Connection, size: int) -> int | None:
         first, last = self._size, min(self._size + _PAGE, size)
-        if first == last:
+        if first >= last:
             return None
         if self._ring is None:
             self._ring = KeyRing(self._registrars, self._log.state(source).origin)

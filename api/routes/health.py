@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from ...ledger.database import AnotherWriter, DatabaseUnavailable
 from ...ledger.errors import LogHalted
+from ...ledger.scrub import last_scrub
 from ..answers import ReadinessDocument
 from ..dependencies import ServicesDep
 from ..json_answers import json_response
@@ -24,7 +25,7 @@ def livez() -> Response:
     summary="可以受理提交 / It can take submissions",
     description=(
         "503 names the reason: `database`, or why the log refuses to sign: `state-disagrees`, `clock-behind`, "
-        "`clock-jump`, `rollback`."
+        "`clock-jump`, `ROLLBACK`. `scrub` tells when everything stored was last re-hashed."
     ),
     response_model=ReadinessDocument,
     responses={503: {"model": ReadinessDocument, "description": "不能受理 / it cannot"}},
@@ -38,7 +39,9 @@ def readyz(services: ServicesDep) -> Response:
         return _not_ready(shown, "60")
     except (DatabaseUnavailable, AnotherWriter):
         return _not_ready("database", "5")
-    return json_response({"status": "ready", "origin": services.identity.origin})
+    last = last_scrub(services.log)
+    scrubbed = None if last is None else {"finished": last.finished_ms, "entries": last.entries}
+    return json_response({"status": "ready", "origin": services.identity.origin, "scrub": scrubbed})
 
 
 def _not_ready(reason: str, retry_after: str) -> Response:

@@ -1,0 +1,145 @@
+"""The scrub works at its rate, alone, halts the log on damage, and the halt stays until a check finds nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from sqlalchemy import text
+
+import suyuan.api.tables  # noqa: F401  declares the service's tables, as in a service
+from ledgers import HandClock
+from suyuan.ledger.damage import Step, damage
+from suyuan.ledger.errors import LogHalted
+from suyuan.ledger.indexer import Indexer
+from suyuan.ledger.latch import latched, release
+from suyuan.ledger.scrub import LEASE_MS, Scrub, Stopped, last_scrub
+from suyuan.trace.shadow import Shadow
+from trace_world import NAMES, TEMPLATES, TraceWorld
+
+
+@pytest.fixture
+def recorded(world: TraceWorld) -> TraceWorld:
+    cooperative = world.somebody("cooperative")
+    for number in range(5):
+        world.introduce(cooperative, f"LOT{number}")
+    Indexer(world.log).publish()
+    return world
+
+
+def flip(world: TraceWorld, table: str, change: str) -> None:
+    with world.database.write() as connection:
+        assert connection.execute(text(f"UPDATE {table} SET {change}")).rowcount
+
+
+def test_a_pass_over_a_sound_log_is_remembered_with_its_time(recorded: TraceWorld) -> None:
+    assert last_scrub(recorded.log) is None
+    report = Scrub(recorded.log, recorded.clock).run()
+    assert report is not None and report.ok
+    last = last_scrub(recorded.log)
+    assert last is not None
+    assert (last.finished_ms, last.entries, last.damaged) == (recorded.clock.now_ms, recorded.log.state().size, 0)
+
+
+def test_damage_halts_every_process_of_the_database_and_stays_until_a_check_found_nothing(
+    recorded: TraceWorld,
+) -> None:
+    other = TraceWorld(recorded.database_url, HandClock(recorded.clock.now_ms))
+    flip(recorded, "statement", "raw = raw WHERE 1 = 1")  # nothing
+    with recorded.database.write() as connection:
+        connection.execute(text("UPDATE event SET stage = 'tea.withered' WHERE entry = 4"))
+    with Shadow(recorded.log, TEMPLATES, NAMES, recorded.registrars) as shadow:
+        report = Scrub(recorded.log, recorded.clock, more=shadow.steps).run()
+    assert report is not None
+    assert [one.row for one in report.damaged] == ["event log_id=1 entry=4"]
+    for world in (recorded, other):
+        with pytest.raises(LogHalted) as halted:
+            world.log.check_state()
+        assert halted.value.reason == "state-disagrees"
+        assert "event log_id=1 entry=4" in str(halted.value.evidence["rows"])
+        with pytest.raises(LogHalted), world.log.append():
+            pass
+    recorded.rebuild()
+    with pytest.raises(LogHalted):
+        recorded.log.check_state()
+    assert release(recorded.database, recorded.log.log_id)
+    recorded.log.check_state()
+    other.somebody("grower")
+    other.close()
+
+
+def test_a_kept_rollback_is_not_let_go(recorded: TraceWorld) -> None:
+    recorded.log.refuse(LogHalted("rollback", {"witness_size": 1000}))
+    assert not release(recorded.database, recorded.log.log_id)
+    with recorded.database.read() as connection:
+        assert latched(connection, recorded.log.log_id) is not None
+
+
+def test_the_first_halt_is_the_one_that_is_kept(recorded: TraceWorld) -> None:
+    recorded.log.refuse(LogHalted("state-disagrees", {"rows": ["first"]}))
+    recorded.log.refuse(LogHalted("state-disagrees", {"rows": ["second"]}))
+    with recorded.database.read() as connection:
+        kept = latched(connection, recorded.log.log_id)
+    assert kept is not None and kept.evidence == {"rows": ["first"]}
+
+
+def test_rows_are_looked_at_no_faster_than_the_rate(recorded: TraceWorld) -> None:
+    waited: list[float] = []
+    report = Scrub(recorded.log, recorded.clock, rate=100, wait=lambda s: bool(waited.append(s))).run()
+    assert report is not None
+    assert sum(waited) == pytest.approx(report.rows / 100)
+
+
+def test_a_scrub_that_is_told_to_end_ends_in_the_middle(recorded: TraceWorld) -> None:
+    answers = itertools.chain([False, False], itertools.repeat(True))
+    with pytest.raises(Stopped):
+        Scrub(recorded.log, recorded.clock, rate=1, wait=lambda s: next(answers)).run()
+    assert last_scrub(recorded.log) is None
+
+
+def test_one_process_scrubs_at_a_time_and_another_takes_over_from_one_that_died(recorded: TraceWorld) -> None:
+    second = Scrub(recorded.log, recorded.clock, holder="second")
+    answers: list[object] = []
+
+    def meanwhile() -> list[Step]:
+        answers.append(second.run())
+        raise KeyboardInterrupt  # the first process dies in the middle
+
+    with pytest.raises(KeyboardInterrupt):
+        Scrub(recorded.log, recorded.clock, holder="first", more=meanwhile).run()
+    assert answers == [None]
+    assert second.run() is None
+    recorded.clock.now_ms += LEASE_MS + 1
+    assert second.run() is not None
+
+
+def test_a_process_that_was_overtaken_gives_up(recorded: TraceWorld) -> None:
+    def slept() -> list[Step]:
+        recorded.clock.now_ms += LEASE_MS + 1
+        assert Scrub(recorded.log, recorded.clock, holder="second")._lease()
+        return [Step(1, ())]
+
+    with pytest.raises(Stopped):
+        Scrub(recorded.log, recorded.clock, holder="first", more=slept).run()
+
+
+def test_appends_go_on_while_the_scrub_is_at_work_and_are_not_taken_for_damage(recorded: TraceWorld) -> None:
+    def record(seconds: float) -> bool:
+        if len(sizes) < 60:
+            recorded.somebody("grower")
+        if len(sizes) % 5 == 0:
+            Indexer(recorded.log).publish()
+        sizes.append(recorded.log.state().size)
+        return False
+
+    sizes: list[int] = []
+    with Shadow(recorded.log, TEMPLATES, NAMES, recorded.registrars) as shadow:
+        report = Scrub(recorded.log, recorded.clock, rate=1e9, wait=record, more=shadow.steps).run()
+    assert report is not None
+    assert [str(one) for one in report.damaged] == []
+    assert len(sizes) > 20
+
+
+def test_a_damaged_row_is_named_by_its_table_and_key() -> None:
+    found = damage("tile", "256 hashes", "8000 bytes", level=0, index=3)
+    assert str(found) == "tile level=0 index=3: expected 256 hashes, found 8000 bytes"
