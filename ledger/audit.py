@@ -63,16 +63,18 @@ def audit(
     progress: Progress = lambda done, total: None,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     save_every_s: float = _SAVE_EVERY_S,
+    name: str = "",
 ) -> AuditReport:
     """Audit the log of `source` by what `policy` trusts.
 
     `state` is the file of the last clean audit, whose checkpoint the log must extend; it is replaced when this one is
-    clean, and files beside it (`<state>.work`, `<state>.keys`) let a killed audit go on. `statements` asks for what
-    auditors may read, too. With several `jobs` the source is opened again in each process, by its address.
+    clean, and files beside it (`.<state>.audit.*`) let a killed audit go on. `statements` asks for what auditors may
+    read, too. `name` is what the report calls the source, by default its address. With several `jobs` the source is
+    opened again in each process, by its address.
 
     Raises SourceUnavailable (the log cannot be read), StateUnusable, OSError.
     """
-    run = _Audit(source, policy, state, statements, jobs, progress, clock, save_every_s)
+    run = _Audit(source, policy, state, statements, jobs, progress, clock, save_every_s, name)
     return run.report()
 
 
@@ -124,6 +126,7 @@ class _Audit:
         progress: Progress,
         clock: Callable[[], int],
         save_every_s: float,
+        name: str,
     ) -> None:
         self._source = source
         self._policy = policy
@@ -133,6 +136,7 @@ class _Audit:
         self._progress = progress
         self._clock = clock
         self._save_every_s = save_every_s
+        self._name = name or ("" if source.address is None else source.address.where)
         self._tally = Tally()
         self._remarks: list[Finding] = []
         self._rest = b""
@@ -144,8 +148,7 @@ class _Audit:
         note = self._source.checkpoint()
         text = note.decode("utf-8", "replace")
         previous = None if self._state_path is None else read_state(self._state_path)
-        address = self._source.address
-        name = "" if address is None else address.where
+        name = self._name
         not_checked = [] if self._statements else ["statements"]
         not_checked += ["projection"] + ([] if previous is not None else ["previous"])
         try:

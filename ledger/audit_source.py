@@ -92,10 +92,15 @@ class AuditSource(Protocol):
 
 
 def open_source(address: SourceAddress) -> AuditSource:
-    """The source at an address: `http://` and `https://` are services, all else is a directory."""
+    """The source at an address: a service (`http://`, `https://`), or a directory that is a backup or a mirror."""
     if address.where.startswith(("http://", "https://")):
         return HttpSource(address.where, api_key=address.api_key)
-    return DirectorySource(Path(address.where))
+    folder = Path(address.where)
+    if (folder / "manifest.json").exists() and not (folder / "checkpoint").exists():
+        from .audit_backup import BackupSource  # brings the database along, which mirrors need not
+
+        return BackupSource(folder)
+    return DirectorySource(folder)
 
 
 class HttpSource:

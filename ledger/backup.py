@@ -187,7 +187,7 @@ def read_tables(database: Database, folder: Path, manifest: Manifest, progress: 
         if table is None:
             raise ProofError("a table that this version does not know", where=note.path)
         count = 0
-        for some in _portions(_read_rows(folder / note.path, table), _AT_ONCE):
+        for some in _portions(read_rows(folder / note.path, table), _AT_ONCE):
             with database.write() as connection:
                 columns = [column.name for column in table.columns]
                 rows = list(some)
@@ -340,7 +340,7 @@ def _write_rows(path: Path, table: Table, rows: Iterator[Sequence[Any]], progres
     return count
 
 
-def _read_rows(path: Path, table: Table) -> Iterator[tuple[Any, ...]]:
+def read_rows(path: Path, table: Table) -> Iterator[tuple[Any, ...]]:
     binary = {column.name for column in table.columns if isinstance(column.type, LargeBinary)}
     wanted = [column.name for column in table.columns]
     try:

@@ -117,11 +117,19 @@ class Replay:
     def _load(self, index: int) -> Logged:
         return Logged.of(self._log.statements([index], self._source)[index])
 
-    def apply(self, page: Sequence[StoredEntry]) -> None:
-        """Applies the entries; a lot-index entry changes nothing here."""
+    def apply(
+        self,
+        page: Sequence[StoredEntry],
+        before: Callable[[Logged, int, Projection], None] = lambda entry, time_ms, projection: None,
+    ) -> None:
+        """Applies the entries; a lot-index entry changes nothing here.
+
+        `before` is called for each with its log time, and with the tables as the entries before it left them.
+        """
         entries = [(Logged.of(stored), stored.time_ms) for stored in page if stored.statement is not None]
         self._projection.prefetch([self._coming(entry) for entry, _ in entries])
         for entry, time_ms in entries:
+            before(entry, time_ms, self._projection)
             if entry.typ == "key+jwt":
                 self._keys.put(key_row(self._ring.apply(entry.body, entry.index, time_ms=time_ms)))
             self._projection.apply(entry)
