@@ -338,3 +338,23 @@ class Samples:
     @property
     def all_lines(self) -> list[Line]:
         return [line for lines in self.lines.values() for line in lines]
+
+
+@dataclass
+class Trade:
+    """A world with a county office, a cooperative with a plot, a factory with a product, a dealer and a laboratory."""
+
+    world: TraceWorld
+    office: Somebody
+    grower: Somebody
+    factory: Somebody
+    dealer: Somebody
+    laboratory: Somebody
+    plot: str
+
+    def harvest(self, label: str = "QY1", quantity: Any = 50, **more: Any) -> dict[str, Any]:
+        members = {
+            "plots": [self.plot], "lot": label, "quantity": quantity, "uom": "KGM", "moisture_percent": 77,
+            "kde": {"tea_product": "湄潭翠芽", "cultivar": "黔湄601", "pick_standard": "独芽"},
+        }  # fmt: skip
+        return self.world.raw("tea.harvested", **{**members, **more})

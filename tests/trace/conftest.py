@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ledgers import HandClock
-from trace_world import AFTER_THE_SAMPLES, Samples, TraceWorld, load, sample_lines
+from trace_world import AFTER_THE_SAMPLES, Samples, TraceWorld, Trade, load, sample_lines
 
 FAMILIES = ("tea", "chili", "baijiu")
 
@@ -38,3 +38,15 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Samples]:
     receipts = [receipt for family in FAMILIES for receipt in load(world, lines[family])]
     yield Samples(world, lines, receipts)
     world.close()
+
+
+@pytest.fixture
+def trade(world: TraceWorld) -> Trade:
+    office = world.somebody("authority")
+    grower = world.somebody("cooperative", "grower")
+    factory = world.somebody("factory")
+    dealer = world.somebody("dealer", "retailer")
+    laboratory = world.somebody("laboratory")
+    plot = world.plot(office, grower, "P1")
+    world.product(factory)
+    return Trade(world, office, grower, factory, dealer, laboratory, plot)
