@@ -27,6 +27,10 @@ key_app = typer.Typer(help="设备密钥 / Device keys.", no_args_is_help=True)
 api_key_app = typer.Typer(help="接口密钥 / API keys.", no_args_is_help=True)
 app.add_typer(key_app, name="key")
 app.add_typer(api_key_app, name="api-key")
+log_app = typer.Typer(help="账本 / The log.", no_args_is_help=True)
+registrar_app = typer.Typer(help="登记机构 / The registrar.", no_args_is_help=True)
+app.add_typer(log_app, name="log")
+app.add_typer(registrar_app, name="registrar")
 witness_app = typer.Typer(help="见证者 / Witnesses.", no_args_is_help=True)
 app.add_typer(witness_app, name="witness")
 
@@ -105,15 +109,30 @@ def init(
     registrar_jwk: Annotated[
         Path | None, typer.Option(help="登记机构公钥 JWK / public JWK of a registrar who keeps the key")
     ] = None,
+    successor_of: Annotated[
+        Path | None,
+        typer.Option(metavar="DATADIR", help="接续已关闭的账本 / follow the closed log of that data directory"),
+    ] = None,
+    closed_name: Annotated[
+        str, typer.Option(help="旧账本在 /log/<name>/ 下的名称 / name of the closed log in /log/<name>/")
+    ] = "",
 ) -> None:
-    """建立数据目录：密钥、数据库、信任策略。 Make a data directory: keys, database, policy."""
+    """建立数据目录：密钥、数据库、信任策略。 Make a data directory: keys, database, policy.
+
+    With --successor-of the new log takes over identity host, registrars and witnesses, and serves the closed one too.
+    """
+    from .closed_logs import init_successor
     from .data_directory import DataDirectory, init_data_directory
     from .services import wall_clock_ms
+    from .settings import load_settings
 
     settings = _settings(
         data, public_host=public_host, origin=origin, registrar_key=registrar_key, registrar_jwk=registrar_jwk
     )
-    made = init_data_directory(settings, wall_clock_ms)
+    if successor_of is None:
+        made = init_data_directory(settings, wall_clock_ms)
+    else:
+        made = init_successor(settings, load_settings({}, data_dir=successor_of), wall_clock_ms, closed_name)
     places = DataDirectory(settings.data_dir)
     print(f"标识域 identity host  https://{made.identity.public_host}")
     print(f"账本公钥 log key      {made.log_vkey}")
@@ -144,6 +163,49 @@ def serve(
     run(settings)
 
 
+@log_app.command("close")
+def log_close(data: Data = None) -> None:
+    """关闭账本：不再写入；最后检查点写进信任策略。已有记录照常查询、验证。
+
+    Close the log: nothing is appended any more, and the policy pins its final checkpoint. What is on it stays served.
+    """
+    from .closed_logs import close_log
+    from .data_directory import DataDirectory
+    from .self_check import opened
+
+    settings = _settings(data)
+    with opened(settings) as services:
+        final = close_log(services.log, DataDirectory(settings.data_dir))
+    print(f"已关闭 closed: {' '.join(final.text().split())}")
+    print(f"把新的策略文件交给验证者 give verifiers the new policy: {DataDirectory(settings.data_dir).policy}")
+    print("后继账本 its successor: suyuan init --successor-of " + str(settings.data_dir))
+
+
+@registrar_app.command("change")
+def registrar_change(
+    jwk: Annotated[Path, typer.Argument(help="新登记机构的公钥 JWK / public JWK of the new registrar")],
+    at: Annotated[
+        str | None, typer.Option(help="交接时刻，如 2027-01-01T00:00:00+08:00，默认现在 / when; now by default")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """更换登记机构：信任策略中旧的到此为止，新的从此开始。服务须重启（SIGTERM 不丢请求）。
+
+    Change the registrar: in the policy the old one's time ends where the new one's begins. Restart the service for it
+    to take effect (SIGTERM answers everything first); verifiers take the new policy as they took the old one.
+    """
+    from .data_directory import DataDirectory
+    from .registrar_change import change_registrar, moment
+
+    settings = _settings(data)
+    places = DataDirectory(settings.data_dir)
+    places.identity(settings)
+    ended, begun = change_registrar(places.policy, jwk, moment(at, time.time_ns() // 1_000_000))
+    print(f"旧 before  {ended.kid}  {ended.from_ms} - {ended.until_ms}")
+    print(f"新 now     {begun.kid}  {begun.from_ms} -")
+    print(f"请重启服务 restart the service; {places.policy}")
+
+
 @app.command()
 def rebuild(data: Data = None) -> None:
     """由账本重放，重建全部派生数据表。 Rebuild all derived tables by replaying the ledger."""
@@ -162,7 +224,8 @@ def check(
 ) -> None:
     """自检：重算每个散列与签名，比对派生数据表。 Self-check: every hash and signature again, and the derived tables.
 
-    派生表的比对期间暂停写入。 Appends wait while the derived tables are compared.
+    可在服务运行时进行；全部相符时解除因损坏而起的暂停。
+    May be run beside the service; lifts a halt over damage when everything agrees.
     """
     from .self_check import opened, self_check
 
@@ -171,6 +234,67 @@ def check(
     for line in report.lines(_lang(lang)):
         print(line)
     raise typer.Exit(0 if report.ok else FAILED)
+
+
+@app.command()
+def backup(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="新目录 / a new directory")], data: Data = None
+) -> None:
+    """运行中备份：账本、披露、密钥（密文）、附件，一个快照。 Back up while the service runs: one consistent snapshot.
+
+    口令与状态文件不在备份中，请另存。 Neither the passphrase nor the state file is in it: keep those elsewhere.
+    """
+    from .backups import back_up
+    from .services import wall_clock_ms
+
+    with Bars() as bars:
+        manifest = back_up(_settings(data), directory, wall_clock_ms, bars)
+    print(f"{manifest.size} 条 entries, {len(manifest.files)} 个文件 files: {directory}")
+
+
+@app.command()
+def restore(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="备份 / the backup")],
+    data: Annotated[Path, typer.Option("--data", help="新数据目录 / data directory to make")],
+    state: Annotated[
+        Path | None, typer.Option("--state", help="原账本的状态文件 / state file of the log that was lost or moved")
+    ] = None,
+) -> None:
+    """由备份建立新的数据目录，全部验证后才可使用。 Make a data directory from a backup; usable once all is verified.
+
+    备份之后若有已回执的条目遗失，账本不得继续签署：请封账，另立后继账本。没有绕过的办法。
+    When entries acknowledged after the backup are lost, the log must not go on: it would have two histories. Close it
+    and start a successor. There is no way around that; without --state the directory is read-only.
+    """
+    from .backups import restore as make
+
+    with Bars() as bars:
+        restored = make(directory, _settings(data), state, bars)
+    print(f"{restored.manifest.size} 条已验证 entries verified: {data}")
+    if not restored.signs:
+        print(f"{restored.reason_zh}\n{restored.reason_en}")
+
+
+@app.command()
+def backups(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="存放备份的目录 / folder of backups")],
+    data: Data = None,
+) -> None:
+    """列出备份，指出到期必须销毁的。 List backups, and which must be destroyed.
+
+    其后有删除的备份到期须销毁；有须销毁者时退出码为 1。
+    Those that hold what was erased since, once they are too old; exit code 1 when there are any.
+    """
+    from datetime import UTC, datetime
+
+    from .backups import to_destroy
+    from .services import wall_clock_ms
+
+    listed = to_destroy(folder, _settings(data), wall_clock_ms())
+    for path, manifest, must in listed:
+        made = datetime.fromtimestamp(manifest.created_ms / 1000, UTC).isoformat(timespec="seconds")
+        print(f"{made}  {manifest.size}  {path}" + ("  须销毁 must be destroyed" if must else ""))
+    raise typer.Exit(FAILED if any(must for _, _, must in listed) else 0)
 
 
 # ---------------------------------------------------------------- the producer's side
@@ -182,6 +306,12 @@ def key_new(
     actor: ActorId = None,
     origin: Annotated[str | None, typer.Option(help="账本名，用于登记文件 / origin, for the registration")] = None,
     algorithm: Annotated[Algorithm, typer.Option("--alg", help="算法 / algorithm")] = Algorithm.Ed25519,
+    endorse_with: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OLD.pem", help="用原设备密钥背书（需 --origin）/ the earlier device key that vouches for it"
+        ),
+    ] = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: Annotated[
         bool,
@@ -190,16 +320,21 @@ def key_new(
 ) -> None:
     """生成设备密钥；给出 --origin 时另写登记文件，交登记机构。
 
-    Make a device key; with --origin also its registration, for the registrar to sign.
+    Make a device key; with --origin also its registration, for the registrar to sign (`suyuan sign --kind key`). A key
+    that no earlier one vouches for, as after a lost phone, is shown as added by the registrar.
     """
     from . import key_files
+    from .settings import SettingsError
 
+    if endorse_with is not None and origin is None:
+        raise SettingsError("背书需要 --origin  an endorsement is for one log: --origin")
+    endorser = None if endorse_with is None else key_files.read_key(endorse_with, passphrase_file, environment())
     passphrase = None if no_passphrase else key_files.new_passphrase(passphrase_file, environment())
     owner = key_files.actor_of(path, actor) if origin is not None else None
     key = key_files.new_key(path, algorithm.value, passphrase)
     print(f"{path}\nkid {key.public.kid}\n{json.dumps(key.public.jwk)}")
     if origin is not None and owner is not None:
-        key_files.device_key(path, key, owner, origin, time.time_ns() // 1_000_000)
+        key_files.device_key(path, key, owner, origin, time.time_ns() // 1_000_000, endorser)
         print(f"交登记机构 for the registrar: {path.with_suffix('.key.json')}")
 
 
