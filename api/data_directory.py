@@ -4,6 +4,7 @@
     policy                 whom verifiers trust: this log, its registrars (formats section 6)
     keys/                  log.pem, registrar.pem (unless kept elsewhere), vault.json, passphrase (unless given)
     attachments/           photos and documents by their hash
+    closed/                links to the data directories of closed logs that this one follows, by name
     ledger.db              the embedded database, unless SUYUAN_DATABASE_URL names another
 
 Directories have mode 0700, files 0600.
@@ -65,6 +66,7 @@ class DataDirectory:
         self.vault = self.keys / "vault.json"
         self.passphrase = self.keys / "passphrase"
         self.attachments = root / "attachments"
+        self.closed = root / "closed"
 
     def identity(self, settings: Settings) -> Identity:
         """What this directory was made for. Raises SettingsError when it was not made, or the settings disagree."""

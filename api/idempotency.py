@@ -8,11 +8,12 @@ which the ledger knows by its signing input. Answers are kept for a day, sealed.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from ..ledger.database import Database
@@ -108,6 +109,21 @@ class IdempotentRequests:
             connection.execute(
                 delete(idempotency).where(idempotency.c.actor == actor, idempotency.c.idempotency_key == key)
             )
+
+    def forget(self, connection: Connection, actor: str, index: int) -> None:
+        """Leave out of the answer that told of the entry at `index` what was recorded: fields of it were erased.
+
+        The answer goes on saying that the request was done and with which receipt. Works in the caller's transaction.
+        """
+        here = (idempotency.c.actor == actor) & idempotency.c.answer.is_not(None)
+        for row in connection.execute(select(idempotency).where(here)).all():
+            purpose = _purpose(actor, row.idempotency_key)
+            document = json.loads(self._seal.open(row.answer, purpose))
+            if isinstance(document, dict) and document.get("index") == index:
+                kept = {name: value for name, value in document.items() if name not in ("event", "private")}
+                sealed = self._seal.close(json.dumps({**kept, "erased": True}).encode(), purpose)
+                mine = here & (idempotency.c.idempotency_key == row.idempotency_key)
+                connection.execute(update(idempotency).where(mine).values(answer=sealed))
 
     def _update(self, actor: str, key: str, **values: object) -> None:
         with self._database.write() as connection:

@@ -74,9 +74,14 @@ class NewDeviceKey:
     registration: dict[str, Any]
 
 
-def device_key(path: Path, key: PrivateKey, actor: str, origin: str, now_ms: int) -> NewDeviceKey:
-    """The registration of `key` for `actor` at the log `origin`, written beside the key as `<name>.key.json`."""
-    body = key_body(key, actor, origin, "device", now_ms - KEY_LEAD_MS)
+def device_key(
+    path: Path, key: PrivateKey, actor: str, origin: str, now_ms: int, endorser: PrivateKey | None = None
+) -> NewDeviceKey:
+    """The registration of `key` for `actor` at the log `origin`, written beside the key as `<name>.key.json`.
+
+    `endorser` is the device key that the new one follows.
+    """
+    body = key_body(key, actor, origin, "device", now_ms - KEY_LEAD_MS, endorser)
     path.with_suffix(".key.json").write_text(json.dumps(body, indent=1) + "\n", encoding="ascii")
     return NewDeviceKey(path, key.public.kid, body)
 

@@ -257,7 +257,8 @@ class Signer:
                 for item in raw["attachments"]
             ]
         try:
-            record = normalise(raw, stage, actor, self._names, self._references(actor))
+            owner = self._owner(actor, raw)
+            record = normalise(raw, stage, owner, self._names, self._references(owner))
             faults = validate(record, stage, self._names)
         except Refusal as refusal:
             faults = [refusal]
@@ -269,6 +270,16 @@ class Signer:
         signed = self._issue(EVENT, composed.event, self.keys.key(actor), actor, private)
         labels = {label["label"]: label["lot"] for label in record.get("labels", ())}
         return Line(actor, signed, f"{number} {raw['stage']} {str(raw.get('time', ''))[:10]}", source, labels)
+
+    def _owner(self, actor: str, raw: Mapping[str, Any]) -> str:
+        """Whose lots and plots a record is about: the principal's where the directory has a delegation to `actor`."""
+        principal = raw.get("on_behalf_of")
+        for entry in self.directory.credentials if principal is not None else ():
+            if (entry["type"], entry["actor"], entry.get("status", "active")) == ("delegation", actor, "active"):
+                details = entry["details"]
+                if details["principal"] == principal and raw["stage"] in details.get("stages", [raw["stage"]]):
+                    return str(principal)
+        return actor
 
     def _references(self, actor: str) -> References:
         return References(
@@ -286,9 +297,18 @@ def private_members(actor: Mapping[str, Any]) -> dict[str, str]:
     return {"/name": "regulator"} if actor.get("kind") == "person" else {}
 
 
-def key_body(key: PrivateKey, actor: str, origin: str, custody: str, from_ms: int) -> dict[str, Any]:
-    """The body of a key statement with its proof of possession (formats section 1), open-ended from `from_ms`."""
+def key_body(
+    key: PrivateKey, actor: str, origin: str, custody: str, from_ms: int, endorser: PrivateKey | None = None
+) -> dict[str, Any]:
+    """The body of a key statement with its proof of possession (formats section 1), open-ended from `from_ms`.
+
+    `endorser` is an earlier device key of the actor that vouches for the new one; without, the key will be shown as
+    added by the registrar.
+    """
+    message = possession_message(origin, actor, key.public.kid)
+    by = None if endorser is None else {"kid": endorser.public.kid, "signature": base64url_text(endorser.sign(message))}
     return {
+        **({} if by is None else {"endorsed_by": by}),
         "kid": key.public.kid,
         "jwk": key.public.jwk,
         "actor": actor,
@@ -296,7 +316,7 @@ def key_body(key: PrivateKey, actor: str, origin: str, custody: str, from_ms: in
         "from": from_ms,
         "until": None,
         "status": "active",
-        "proof": base64url_text(key.sign(possession_message(origin, actor, key.public.kid))),
+        "proof": base64url_text(key.sign(message)),
     }
 
 

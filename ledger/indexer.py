@@ -20,7 +20,7 @@ from .errors import LogHalted, StaleWriter
 from .index_pages import IndexPages
 from .log import Log
 from .lot_index import EMPTY, Head, IndexProof
-from .reader import portions
+from .reader import LogReader, portions
 from .subjects import subject_hash
 
 _ENTRIES_AT_ONCE = 5_000
@@ -40,12 +40,10 @@ class IndexState:
 NO_INDEX = IndexState(-1, 0, EMPTY)
 
 
-class Indexer:
-    """Keeps one log's lot index."""
+class IndexReader:
+    """Proofs from one log's lot index."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self._database = log.database
+    def __init__(self, log: LogReader) -> None:
         self._log_id = log.log_id
 
     def state(self, connection: Connection) -> IndexState:
@@ -54,20 +52,51 @@ class Indexer:
         row = connection.execute(query).one_or_none()
         return NO_INDEX if row is None else IndexState(row.entry, row.size, bytes(row.root))
 
-    def publish(self, *, settle: bool = True) -> int | None:
+    def proofs(self, connection: Connection, subjects: Iterable[str]) -> tuple[IndexState, dict[str, IndexProof]]:
+        """What the newest index entry's map says of subjects, each with its path; pages they share are read once."""
+        pages = IndexPages(self._reader(connection))
+        return self.state(connection), {subject: pages.prove(subject_hash(subject)) for subject in subjects}
+
+    def _reader(self, connection: Connection) -> Callable[[Sequence[bytes]], Mapping[bytes, bytes]]:
+        def read(prefixes: Sequence[bytes]) -> Mapping[bytes, bytes]:
+            found: dict[bytes, bytes] = {}
+            for some in portions(prefixes):
+                query = select(_page.prefix, _page.slots).where(_page.log_id == self._log_id, _page.prefix.in_(some))
+                found.update((bytes(prefix), bytes(slots)) for prefix, slots in connection.execute(query))
+            return found
+
+        return read
+
+
+class Indexer(IndexReader):
+    """Keeps one log's lot index."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(log)
+        self._log = log
+        self._database = log.database
+
+    def publish(self, *, settle: bool = True, again: bool = False) -> int | None:
         """Append an index entry over everything there is; its index, or None when nothing new has been recorded.
 
         Without `settle`, proofs go on being made from the entry before, until `settle` is called; the first index
-        entry of a log is always proven from at once. Raises what an append raises.
+        entry of a log is always proven from at once. `again`: also when nothing new has been recorded, since the index
+        entry before was cosigned too late to count. Raises what an append raises.
         """
-        return self._database.retrying(lambda: self._publish(settle))
+        return self._database.retrying(lambda: self._publish(settle, again))
 
-    def _publish(self, settle: bool) -> int | None:
+    def newest(self, below: int) -> tuple[int, int] | None:
+        """The newest index entry among the first `below` entries: its index and its log time (ms); None without one."""
+        with self._database.read() as connection:
+            found = self._newest_entry(connection, 0, below)
+            return None if found is None else (found[0], Entry.parse(self._log.entry(found[0], connection)).time_ms)
+
+    def _publish(self, settle: bool, again: bool) -> int | None:
         with self._database.read() as connection:
             before = self.state(connection)
             size = self._log.state(connection).size
             newest = self._newest_entry(connection, before.size, size)
-            if not self._news(connection, before.size if newest is None else newest[1][0], size):
+            if not again and not self._news(connection, before.size if newest is None else newest[1][0], size):
                 return None
             changed, root = self._updated(connection, before.size, size)
         crash_point("index:computed")
@@ -96,11 +125,6 @@ class Indexer:
                 return None  # another process was faster
             self._store(connection, changed, IndexState(entry, size, root))
         return entry
-
-    def proofs(self, connection: Connection, subjects: Iterable[str]) -> tuple[IndexState, dict[str, IndexProof]]:
-        """What the newest index entry's map says of subjects, each with its path; pages they share are read once."""
-        pages = IndexPages(self._reader(connection))
-        return self.state(connection), {subject: pages.prove(subject_hash(subject)) for subject in subjects}
 
     def rebuild(self, connection: Connection) -> None:
         """Make the pages of the newest index entry again, from the entries alone."""
@@ -162,16 +186,6 @@ class Indexer:
             )
             for row in connection.execute(query):
                 yield row[0], Entry.parse(bytes(row[1]))
-
-    def _reader(self, connection: Connection) -> Callable[[Sequence[bytes]], Mapping[bytes, bytes]]:
-        def read(prefixes: Sequence[bytes]) -> Mapping[bytes, bytes]:
-            found: dict[bytes, bytes] = {}
-            for some in portions(prefixes):
-                query = select(_page.prefix, _page.slots).where(_page.log_id == self._log_id, _page.prefix.in_(some))
-                found.update((bytes(prefix), bytes(slots)) for prefix, slots in connection.execute(query))
-            return found
-
-        return read
 
     def _store(self, connection: Connection, changed: Mapping[bytes, bytes], state: IndexState) -> None:
         for some in portions(changed):

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..ledger.cosignatures import Cosignatures, CosignedCheckpoint
-from ..ledger.indexer import Indexer, IndexState
-from ..ledger.log import Log
+from ..ledger.entry import Entry
+from ..ledger.indexer import IndexReader, IndexState
 from ..ledger.lot_index import IndexProof
 from ..ledger.policy import Policy
+from ..ledger.reader import LogReader
 from ..ledger.subjects import subject_hash
 from ..ledger.verify import verify_bundle
 from .gathering import Gathered, Seen
@@ -30,10 +31,10 @@ class Bundler:
     whole is proven against the log's own newest checkpoint, and the verifier says what it lacks.
     """
 
-    def __init__(self, log: Log, policy: Callable[[], Policy]) -> None:
+    def __init__(self, log: LogReader, policy: Callable[[], Policy]) -> None:
         self._log = log
         self._policy = policy
-        self._indexer = Indexer(log)
+        self._indexer = IndexReader(log)
         self._cosignatures = Cosignatures(log.database, log.log_id)
 
     def bundle(self, connection: Connection, gathered: Gathered) -> tuple[CosignedCheckpoint, Bundle]:
@@ -58,12 +59,19 @@ class Bundler:
     def _checkpoint(self, connection: Connection, gathered: Gathered, index: IndexState) -> CosignedCheckpoint:
         policy = self._policy()
         first = min((seen.index for seen in gathered.events()), default=0)
-        if policy.quorum is not None:
+        if policy.quorum is not None and self._log.state(connection).origin not in policy.finals:
             cosigned = self._cosignatures.earliest(policy, index.entry + 1, connection)
-            if cosigned is not None and cosigned.size > first:
+            if cosigned is not None and cosigned.size > first and self._in_time(connection, index, cosigned):
                 return cosigned
         state = self._log.state(connection)
         return CosignedCheckpoint(state.size, state.root, state.checkpoint, {}, None)
+
+    def _in_time(self, connection: Connection, index: IndexState, cosigned: CosignedCheckpoint) -> bool:
+        """Whether the index was fresh when it was cosigned; the next one will be, and is on its way."""
+        if index.entry < 0:
+            return True
+        entry = Entry.parse(self._log.entry(index.entry, connection))
+        return self._policy().index_in_time(entry.time_ms, cosigned.time_s)
 
     def proof_state(self, gathered: Gathered, bundle: Bundle, checkpoint: CosignedCheckpoint) -> ProofState:
         """What a reader is told about the proof, after every signature, path and chain of it was checked."""
@@ -76,7 +84,7 @@ class Bundler:
         newest = max(seen.stored.time_ms for seen in covered)
         proven = next((one for one in report.completeness if one.subject == gathered.node["subject"]), None)
         return ProofState(
-            origin=self._log.origin,
+            origin=self._log.state().origin,
             size=checkpoint.size,
             root=_base64(checkpoint.root),
             checkpoint_time=datetime.fromtimestamp(newest / 1000, UTC),

@@ -11,8 +11,7 @@ from sqlalchemy import Connection, RowMapping, select
 
 from ..ledger.entry import Entry
 from ..ledger.keys import REGISTRAR_KINDS
-from ..ledger.log import Log
-from ..ledger.reader import StoredEntry, portions
+from ..ledger.reader import LogReader, StoredEntry, portions
 from ..ledger.statement import Statement, open_disclosures, parse_statement
 from ..ledger.story import ancestors
 from ..ledger.tables import key as key_table
@@ -93,7 +92,9 @@ class Gathered:
 class Gatherer:
     """Gathers for one connection and viewer."""
 
-    def __init__(self, log: Log, templates: Templates, names: Names, connection: Connection, viewer: Viewer) -> None:
+    def __init__(
+        self, log: LogReader, templates: Templates, names: Names, connection: Connection, viewer: Viewer
+    ) -> None:
         self._log = log
         self._templates = templates
         self._names = names

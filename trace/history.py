@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, select
 
 from ..ledger.database import Database
-from ..ledger.log import Log
 from ..ledger.policy import Policy
+from ..ledger.reader import LogReader
 from . import tables
 from .bundling import Bundle, Bundler
 from .gathering import Gathered, Gatherer
@@ -29,7 +29,7 @@ class History:
     """Answers about lots, each from one snapshot of the database."""
 
     def __init__(
-        self, database: Database, log: Log, templates: Templates, names: Names, policy: Callable[[], Policy]
+        self, database: Database, log: LogReader, templates: Templates, names: Names, policy: Callable[[], Policy]
     ) -> None:
         self._database = database
         self._log = log

@@ -6,10 +6,13 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, Response
 
 from ...ledger.errors import ProofError
+from ...ledger.reader import LogReader
 from ...ledger.tiles import ENTRIES, TILE_WIDTH, parse_tile_path
 from ..answers import media, problems
+from ..closed_logs import ClosedLog
 from ..dependencies import ServicesDep
 from ..problems import not_found
+from ..services import Services
 
 router = APIRouter(prefix="/log", tags=["账本 log"])
 
@@ -41,9 +44,13 @@ def checkpoint(services: ServicesDep) -> Response:
     },
 )
 def tile(services: ServicesDep, path: str) -> Response:
+    return _tile(services.log, path)
+
+
+def _tile(log: LogReader, path: str) -> Response:
     try:
         coordinate = parse_tile_path(f"tile/{path}")
-        content = services.log.tile(coordinate)
+        content = log.tile(coordinate)
     except ProofError:
         content = None
     except OverflowError:  # a number that no database column holds is no tile of ours
@@ -80,3 +87,45 @@ def key(services: ServicesDep) -> Response:
 def policy(services: ServicesDep) -> Response:
     headers = {"Cache-Control": "no-cache", "Content-Disposition": 'inline; filename="policy"', **_ANY_SITE}
     return PlainTextResponse(services.policy_text, headers=headers)
+
+
+@router.get(
+    "/{name}/checkpoint",
+    summary="已关闭账本的最后检查点 / The final checkpoint of a closed log",
+    response_class=PlainTextResponse,
+    responses=problems(404, 429, 503),
+)
+def closed_checkpoint(services: ServicesDep, name: str) -> Response:
+    note = _closed(services, name).reader.checkpoint()
+    return PlainTextResponse(note, headers={"Cache-Control": "public, max-age=3600", **_ANY_SITE})
+
+
+@router.get(
+    "/{name}/tile/{path:path}",
+    summary="已关闭账本的散列块与条目包 / Tiles and entry bundles of a closed log",
+    response_class=Response,
+    responses={
+        200: media("散列或条目 / hashes or entries", {"application/octet-stream": _BINARY}),
+        **problems(404, 429, 503),
+    },
+)
+def closed_tile(services: ServicesDep, name: str, path: str) -> Response:
+    return _tile(_closed(services, name).reader, path)
+
+
+@router.get(
+    "/{name}/key",
+    summary="已关闭账本的公钥 / The verifier key of a closed log",
+    response_class=PlainTextResponse,
+    responses=problems(404, 429),
+)
+def closed_key(services: ServicesDep, name: str) -> Response:
+    vkey = _closed(services, name).vkey
+    return PlainTextResponse(vkey + "\n", headers={"Cache-Control": "public, max-age=3600", **_ANY_SITE})
+
+
+def _closed(services: Services, name: str) -> ClosedLog:
+    closed = next((one for one in services.closed_logs if one.name == name), None)
+    if closed is None:
+        raise not_found("没有这个账本", "there is no such log")
+    return closed

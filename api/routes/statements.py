@@ -110,6 +110,10 @@ def get_receipt(
             if index is not None:
                 receipt = services.cosignatures.receipt(services.log, index, services.policy, connection)
                 return PlainTextResponse(receipt, headers={"Cache-Control": "no-cache"})
+        for closed in services.closed_logs:
+            index = closed.reader.by_statement_hash([digest]).get(digest)
+            if index is not None:
+                return PlainTextResponse(closed.reader.receipt(index), headers={"Cache-Control": "no-cache"})
     raise not_found("账本上没有这个声明", "no such statement is on the ledger")
 
 

@@ -53,7 +53,10 @@ class RunningService:
         if made_before is None:
             init_data_directory(settings, wall_clock_ms)
         self.origin = places.identity(settings).origin
-        self.registrar_key = load_private_key(places.registrar_key, places.key_passphrase(settings))
+        if made_before is not None and not places.registrar_key.exists():  # the registrar keeps the key elsewhere
+            self.registrar_key = made_before.registrar_key
+        else:
+            self.registrar_key = load_private_key(places.registrar_key, places.key_passphrase(settings))
         self.app = create_app(settings)
         self._socket = socket.create_server(("127.0.0.1", 0))
         # asyncio sets this only on sockets it made itself; without it every answer waits 40 ms for the client's ACK.
