@@ -60,7 +60,10 @@ class IndexPublisher:
 
     def watch(self) -> int | None:
         """Look once; the index of the entry that was published, or None."""
-        self._settle()
+        if late := self._settle():
+            published = self._indexer.publish(settle=False, again=True)
+            self._settled_to = late
+            return published
         now, size = self._clock(), self._log.state().size
         if size == self._covered:
             return None
@@ -74,14 +77,27 @@ class IndexPublisher:
         self._covered = self._size = size if published is None else published + 1
         return published
 
-    def _settle(self) -> None:
-        """Prove from the newest index entry as soon as the policy's quorum has cosigned it."""
-        if self._policy.quorum is None:
-            return
-        cosigned = self._cosignatures.newest(self._policy, self._settled_to + 1)
-        if cosigned is not None:
-            self._indexer.settle(cosigned.size)
-            self._settled_to = cosigned.size
+    def _settle(self) -> int | None:
+        """Prove from the newest index entry that the policy's quorum has cosigned, if it did so in time.
+
+        When witnesses were away for longer than an index may be old, they cosign one that no verifier accepts any
+        more: then one more is wanted, for them to cosign at once. Returns the checkpoint's size where that is so.
+        """
+        policy = self._policy
+        if policy.quorum is None:
+            return None
+        cosigned = self._cosignatures.newest(policy, self._settled_to + 1)
+        if cosigned is None:
+            return None
+        newest = self._indexer.newest(cosigned.size)
+        if newest is not None:
+            entry, time_ms = newest
+            first = self._cosignatures.earliest(policy, entry + 1)
+            if first is not None and not policy.index_in_time(time_ms, first.time_s):
+                return cosigned.size
+        self._indexer.settle(cosigned.size)
+        self._settled_to = cosigned.size
+        return None
 
 
 async def stop(task: asyncio.Task[None]) -> None:

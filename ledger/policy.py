@@ -114,6 +114,15 @@ class Policy:
         times = sorted(time_s for member in group.members if (time_s := self.time_of(member, cosigned)) is not None)
         return times[group.threshold - 1] if len(times) >= group.threshold else None
 
+    def index_in_time(self, index_ms: int, quorum_s: int | None) -> bool:
+        """Whether an index entry of log time `index_ms` is fresh enough in a checkpoint whose quorum was at `quorum_s`.
+
+        So verifiers judge completeness (formats section 6, `max-index-age`); without a quorum time there is no limit.
+        """
+        if self.max_index_age_s is None or quorum_s is None:
+            return True
+        return quorum_s * 1000 - index_ms <= self.max_index_age_s * 1000
+
     @cached_property
     def _groups(self) -> dict[str, Group]:
         return {group.name: group for group in self.groups}
