@@ -59,7 +59,7 @@ def tables_document(connection: Connection, log: LogReader, public_host: str) ->
         "size": state.size,
         "log_id": log.log_id,
         "public_host": public_host,
-        "tables": {table.name: _table_document(connection, table, log.log_id) for table in DERIVED},
+        "tables": {str(table.name): _table_document(connection, table, log.log_id) for table in DERIVED},
     }
 
 
