@@ -159,7 +159,7 @@ class ScrubDocument(_Document):
 class ReadinessDocument(_Document):
     """Whether the service can take submissions, and why not; when it was last scrubbed, null before the first time."""
 
-    status: Literal["ready", "not-ready"]
+    status: Literal["ready", "closed", "not-ready"]
     reason: str | None = None
     origin: str | None = None
     scrub: ScrubDocument | None = None

@@ -25,7 +25,8 @@ def livez() -> Response:
     summary="可以受理提交 / It can take submissions",
     description=(
         "503 names the reason: `database`, or why the log refuses to sign: `state-disagrees`, `clock-behind`, "
-        "`clock-jump`, `ROLLBACK`. `scrub` tells when everything stored was last re-hashed."
+        "`clock-jump`, `ROLLBACK`. Status `closed`: an earlier log, which takes nothing more. "
+        "`scrub` tells when everything stored was last re-hashed."
     ),
     response_model=ReadinessDocument,
     responses={503: {"model": ReadinessDocument, "description": "不能受理 / it cannot"}},
@@ -41,7 +42,8 @@ def readyz(services: ServicesDep) -> Response:
         return _not_ready("database", "5")
     last = last_scrub(services.log)
     scrubbed = None if last is None else {"finished": last.finished_ms, "entries": last.entries}
-    return json_response({"status": "ready", "origin": services.identity.origin, "scrub": scrubbed})
+    status = "closed" if services.log.state().closed else "ready"
+    return json_response({"status": status, "origin": services.identity.origin, "scrub": scrubbed})
 
 
 def _not_ready(reason: str, retry_after: str) -> Response:

@@ -76,7 +76,9 @@ def test_a_closed_log_takes_no_record_more_and_says_so(succession: Succession) -
     assert (answer.status_code, answer.json()["rule"]) == (409, "log-closed")
     assert "Retry-After" not in answer.headers
     assert house.record(introduced("茶青三号", 1), params={"dry_run": 1}).status_code in (200, 409)
-    assert house.http.get("/livez").status_code == 200
+    ready = house.http.get("/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "closed")
+    assert succession.new.http.get("/readyz").json()["status"] == "ready"
 
 
 def test_the_closed_log_still_serves_its_pages_tiles_receipts_and_bundles(succession: Succession) -> None:
