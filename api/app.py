@@ -24,7 +24,7 @@ from .answers import ProblemDocument
 from .compression import Compression
 from .edge import Edge, problem_response
 from .problems import HttpRefusal
-from .routes import credentials, health, log, pages, products, reading, records, resolver, statements, uploads
+from .routes import audit, credentials, health, log, pages, products, reading, records, resolver, statements, uploads
 from .services import Services, open_services
 from .settings import Settings, load_settings
 from .upkeep import IndexPublisher, stop
@@ -38,6 +38,7 @@ ROUTERS = (
     products.router,
     resolver.router,
     log.router,
+    audit.router,
     health.router,
     pages.router,
 )

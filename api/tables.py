@@ -88,8 +88,22 @@ class AttachmentUploadRow(StrictTable, table=True):
     bytes_received: int = Field(sa_type=Int64)
 
 
+class AuditReportRow(StrictTable, table=True):
+    """A report that an auditor sent in (`suyuan/audit/v1`), as its word; the newest hundred are kept."""
+
+    __tablename__ = "audit_report"
+    __table_args__ = strict(CheckConstraint("verdict IN ('clean', 'findings')", name="audit_report_verdict"))
+
+    received_ms: int = Field(sa_type=Int64, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    actor: str = Field(sa_type=Text, primary_key=True)
+    verdict: str = Field(sa_type=Text)
+    size: int = Field(sa_type=Int64)  # how many entries it is about
+    document: str = Field(sa_type=Text)  # JSON, as sent
+
+
 api_key = table_of(ApiKeyRow)
 request_nonce = table_of(RequestNonceRow)
 service_key = table_of(ServiceKeyRow)
 idempotency = table_of(IdempotencyRow)
 attachment_upload = table_of(AttachmentUploadRow)
+audit_report = table_of(AuditReportRow)

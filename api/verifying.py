@@ -18,10 +18,7 @@ def verify_file(
     path: Path, policy: Path, statement: Path | None, lang: Literal["zh", "en"], *, completeness: bool
 ) -> tuple[bool, list[str]]:
     """Whether a bundle or receipt holds, and the report for people. Raises Unusable, OSError."""
-    try:
-        trusted = Policy.parse(_read(policy))
-    except ProofError as error:
-        raise Unusable(f"{policy} 不是策略文件：{error}", f"{policy} is no policy file: {error}") from error
+    trusted = read_policy(policy)
     content = _read(path)
     if content.startswith(_RECEIPT):
         jws = None if statement is None else _read(statement).strip().partition(b"~")[0]
@@ -32,6 +29,14 @@ def verify_file(
     except ProofError as error:
         raise Unusable(f"{path} 不是证明包：{error}", f"{path} is no proof bundle: {error}") from error
     return bundle.ok, bundle.lines(lang)
+
+
+def read_policy(path: Path) -> Policy:
+    """The policy of a file. Raises Unusable, OSError."""
+    try:
+        return Policy.parse(_read(path))
+    except ProofError as error:
+        raise Unusable(f"{path} 不是策略文件：{error}", f"{path} is no policy file: {error}") from error
 
 
 def _read(path: Path) -> bytes:

@@ -140,7 +140,7 @@ class HttpSource:
     def cosigned_checkpoint(self) -> bytes | None:
         """See `AuditSource`."""
         try:
-            return self._patiently(lambda: self._get("/api/v1/audit/checkpoint", _MAX_NOTE))
+            return self._patiently(lambda: self._get(f"{self._log}/checkpoint.cosigned", _MAX_NOTE))
         except NoStatements:
             return None
 

@@ -341,6 +341,7 @@ def _write_rows(path: Path, table: Table, rows: Iterator[Sequence[Any]], progres
 
 
 def read_rows(path: Path, table: Table) -> Iterator[tuple[Any, ...]]:
+    """The rows of one file of a backup, in the order of the table's columns. Raises ProofError."""
     binary = {column.name for column in table.columns if isinstance(column.type, LargeBinary)}
     wanted = [column.name for column in table.columns]
     try:

@@ -54,7 +54,7 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
         best_raw = best_ours = 0.0
         for turn in range(rounds):
             progress(f"audit and raw verification, {turn + 1} of {rounds}")
-            best_raw = max(best_raw, _raw(made.signed, jobs))
+            best_raw = max(best_raw, verified_a_second(made.signed, jobs))
             started = time.perf_counter()
             report = audit(DirectorySource(Path(name)), policy, statements=True, jobs=jobs)
             best_ours = max(best_ours, report.statements / (time.perf_counter() - started))
@@ -64,8 +64,11 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
     return [Row(title, best_ours, best_raw, best_ours / best_raw, "1/s")]
 
 
-def _raw(signed: Sequence[tuple[bytes, bytes, bytes]], jobs: int) -> float:
-    """Signatures a second when every core verifies and nothing else happens; starting processes is not counted."""
+def verified_a_second(signed: Sequence[tuple[bytes, bytes, bytes]], jobs: int) -> float:
+    """Signatures a second when `jobs` processes verify and nothing else happens; starting them is not counted.
+
+    `signed`: public key, message and signature of each.
+    """
     share = -(-len(signed) // jobs)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _take, (list(signed),)) as pool:

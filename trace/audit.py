@@ -7,7 +7,8 @@ signers had at that entry (formats section 1).
 
 The document, format `suyuan/audit-projection/v1`: `{"format", "origin", "size", "log_id", "public_host", "tables":
 {name: {"rows", "sha256", "parts": [{"first": [key...], "rows", "sha256"}]}}}`. A row is hashed as compact JSON, its
-columns by name, and LF; rows go by primary key, text in order of its UTF-8 bytes; a part has at most 1,000 rows.
+columns by name, bytes in hex, and LF; rows go by primary key, text in order of its UTF-8 bytes; a part has at most
+1,000 rows.
 """
 
 from __future__ import annotations
@@ -210,8 +211,8 @@ class _Replayed:
             raise Refusal("stage-unknown", zh="没有这个环节", en="there is no such stage")
         record = decompose(entry.body, stage, self._names)
         actor = projection.holder(entry.issuer, record, time_ms)
-        erased = "_sd" in entry.published and "on_behalf_of" not in record
-        if not erased and not _roles_of(projection, actor) & set(stage.roles):
+        opened = sum(pointer.count("/") == 1 for pointer in entry.hidden)
+        if len(entry.published.get("_sd", ())) == opened and not _roles_of(projection, actor) & set(stage.roles):
             names = ", ".join(stage.roles)
             raise Refusal(
                 "stage-role",
@@ -255,8 +256,9 @@ def _table_document(connection: Connection, table: Table, log_id: int) -> dict[s
     for row in _rows(connection, table, log_id):
         if rows % ROWS_A_PART == 0:
             part = hashlib.sha256()
-            parts.append({"first": [row[name] for name in key], "rows": 0, "sha256": ""})
-        line = json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+            parts.append({"first": [_plain(row[name]) for name in key], "rows": 0, "sha256": ""})
+        text = json.dumps(row, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=_hex)
+        line = text.encode() + b"\n"
         whole.update(line)
         part.update(line)
         rows += 1
@@ -273,6 +275,16 @@ def _rows(connection: Connection, table: Table, log_id: int) -> Iterator[dict[st
     query = select(table).where(of_log(connection, table, log_id)).order_by(*order)
     for row in connection.execute(query.execution_options(yield_per=500)).mappings():
         yield dict(row)
+
+
+def _hex(value: object) -> str:
+    if isinstance(value, (bytes, memoryview)):
+        return bytes(value).hex()
+    raise TypeError(f"{type(value).__name__} in a derived table")
+
+
+def _plain(value: object) -> object:
+    return _hex(value) if isinstance(value, (bytes, memoryview)) else value
 
 
 def _first_difference(own: Sequence[Mapping[str, Any]], stated: Any) -> str:

@@ -22,7 +22,7 @@ Kind = Literal["grow", "create", "transform", "observe", "withdraw", "pack", "sh
 Phase = Literal["origin", "making", "testing", "packing", "moving", "selling"]
 ROLES = (
     "grower", "cooperative", "nursery", "grain_firm", "factory", "distillery", "laboratory", "carrier", "warehouse",
-    "trader", "dealer", "retailer", "authority", "accreditor", "certifier",
+    "trader", "dealer", "retailer", "authority", "accreditor", "certifier", "auditor",
 )  # fmt: skip
 UNITS_OF_MEASURE = ("KGM", "LTR", "H87", "HAR")  # UN/CEFACT Rec 20: kilogram, litre, piece, hectare
 EVENT_TYPES: Mapping[str, tuple[str, str | None]] = {

@@ -134,6 +134,11 @@ def render_docs(openapi: Mapping[str, Any], lang: Lang, *, large: bool = False, 
     )  # fmt: skip
 
 
+def render_plain(template: str, lang: Lang, *, large: bool, urls: PageUrls, title: str, **values: object) -> str:
+    """A page of another module from its own `template`, with what every page has."""
+    return _render(template, texts(lang), large=large, urls=urls, family="other", title=title, **values)
+
+
 def _render(template: str, t: Texts, *, large: bool, urls: PageUrls, **values: object) -> str:
     return (
         _environment()
