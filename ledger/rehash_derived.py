@@ -141,8 +141,6 @@ class IndexRows:
                 found.append(damage(tables.index_page, "none without an index entry", f"{self._page_count}"))
             return 1
         row, key = rows[0], {"log_id": self._log_id}
-        if self.newest is not None and row.entry < self.newest:
-            found.append(damage(tables.index_state, f"entry {self.newest} or newer", str(row.entry), **key))
         stored = self._rows(connection, tables.entry, tables.entry.c.index == row.entry)
         entry = Entry.parse(bytes(stored[0].bytes)) if stored else None
         if entry is None or entry.typ != LOT_INDEX:
