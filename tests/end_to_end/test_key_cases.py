@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from audited_log import AuditedWorld
 from key_cases import REGISTRARS, Case, cases, policy_of
 from ledgers import ORIGIN, SIGNER
-from proof_world import World
 from suyuan.api.self_check import self_check
+from suyuan.ledger.audit import audit
+from suyuan.ledger.audit_source import DirectorySource
 from suyuan.ledger.entry import Entry
 from suyuan.ledger.errors import Refusal
 from suyuan.ledger.keys import KeyRing
@@ -64,9 +67,9 @@ def by_one_batch(case: Case, folder: Path) -> str | None:
     return answers[-1].rule if isinstance(answers[-1], Refusal) else None
 
 
-def in_memory(case: Case) -> World:
+def in_memory(case: Case) -> AuditedWorld:
     """A log that takes everything it is given."""
-    world = World(ORIGIN)
+    world = AuditedWorld(ORIGIN)
     for step in case.steps:
         world.now_ms = step.time_ms
         world.put(step.typ, step.signed.statement, [text for text, _ in step.signed.disclosures])
@@ -114,8 +117,22 @@ def by_self_check(case: Case, folder: Path) -> str | None:
     return blamed[0] if blamed else None
 
 
+def by_audit(case: Case, folder: Path) -> str | None:
+    """The independent audit of a mirror, with statements."""
+    world = in_memory(case)
+    policy = policy_of(world.signer.verifier.vkey())
+    with closing(DirectorySource(world.write(folder))) as source:
+        report = audit(source, policy, statements=True)
+    last = len(case.steps) - 1
+    found = [one.rule for one in report.findings if one.index is not None]
+    blamed = [one.rule for one in report.findings if one.index == last]
+    assert found == blamed, report.lines()
+    return blamed[0] if blamed else None
+
+
 VERIFIERS: dict[str, Verifier] = {
     "capture": by_capture, "batch": by_one_batch, "bundle": by_bundle, "self_check": by_self_check,
+    "audit": by_audit,
 }  # fmt: skip
 
 
