@@ -35,6 +35,7 @@ LEASE_MS = 120_000
 _KEPT = 20
 """Damaged rows that are named in the halt; all are counted and logged."""
 _RETRY_SECONDS = 60.0
+_SHORTEST_PAUSE_S = 1.0
 
 _scrub = tables.scrub.c
 
@@ -170,7 +171,7 @@ class ScrubThread:
 
     def __init__(self, make: Callable[[Callable[[float], bool]], Scrub], clock: Clock, *, every_s: float) -> None:
         self._stop = threading.Event()
-        self._every_s = every_s
+        self._every_s = max(every_s, _SHORTEST_PAUSE_S)
         self._clock = clock
         self._scrub = make(self._stop.wait)
         self._thread = threading.Thread(target=self._run, name="scrub", daemon=True)

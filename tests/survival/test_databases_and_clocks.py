@@ -122,6 +122,7 @@ except LogHalted as halt:
 """
 
 
+@pytest.mark.slow
 def test_a_process_whose_clock_is_wrong_signs_nothing(tmp_path: Path) -> None:
     library = faketime_library()
     prepare(make_settings(tmp_path / "data"))

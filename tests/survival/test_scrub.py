@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import itertools
+import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-import suyuan.api.tables  # noqa: F401  declares the service's tables, as in a service
-from ledgers import HandClock
+from ledgers import SIGNER, HandClock
+from running_service import COOPERATIVE, House, RunningService, fresh_label, introduced, make_settings
+from suyuan.api.console import Bars
+from suyuan.api.self_check import opened, self_check
+from suyuan.api.services import wall_clock_ms
 from suyuan.ledger.damage import Step, damage
 from suyuan.ledger.errors import LogHalted
 from suyuan.ledger.indexer import Indexer
 from suyuan.ledger.latch import latched, release
+from suyuan.ledger.rehash import Rehash
 from suyuan.ledger.scrub import LEASE_MS, Scrub, Stopped, last_scrub
+from suyuan.ledger.statement import parse_statement
+from suyuan.ledger.subjects import subjects_of
+from suyuan.trace.erasure import erasure_body
+from suyuan.trace.replay import rebuild
 from suyuan.trace.shadow import Shadow
 from trace_world import NAMES, TEMPLATES, TraceWorld
 
@@ -143,3 +153,60 @@ def test_appends_go_on_while_the_scrub_is_at_work_and_are_not_taken_for_damage(r
 def test_a_damaged_row_is_named_by_its_table_and_key() -> None:
     found = damage("tile", "256 hashes", "8000 bytes", level=0, index=3)
     assert str(found) == "tile level=0 index=3: expected 256 hashes, found 8000 bytes"
+
+
+def test_a_running_service_scrubs_by_itself_says_so_and_halts_on_a_row_that_rotted(tmp_path: Path) -> None:
+    service = RunningService(make_settings(tmp_path / "data", scrub_rate=100_000, scrub_hours=0))
+    service.start()
+    try:
+        house = House(service, service.register(COOPERATIVE, ["cooperative"]))
+        service.give_service_key(house.cooperative)
+        assert house.record(introduced(fresh_label())).status_code == 201
+
+        def readiness(ready: bool) -> dict[str, object]:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                answer = service.http.get("/readyz")
+                document: dict[str, object] = answer.json()
+                if (answer.status_code == 200) is ready and (not ready or document["scrub"]):
+                    return document
+                time.sleep(0.05)
+            raise AssertionError("the scrub did not come by")
+
+        scrubbed = readiness(True)["scrub"]
+        assert isinstance(scrubbed, dict) and abs(scrubbed["finished"] - wall_clock_ms()) < 60_000
+        with service.services.database.write() as connection:
+            connection.execute(text("UPDATE actor SET roles = 'authority' WHERE id = :id"), {"id": COOPERATIVE})
+        assert readiness(False)["reason"] == "state-disagrees"
+        assert house.record(introduced(fresh_label())).status_code == 503
+    finally:
+        service.stop()
+    with opened(service.settings) as services:
+        report = self_check(services, Bars())
+        assert {failure.rule for failure in report.failures} == {"derived-table"} and not report.lifted
+        rebuild(services.log, services.templates, services.names, services.policy.registrars)
+        assert self_check(services, Bars()).lifted
+        services.check()
+
+
+def test_an_erased_field_is_no_damage_and_one_that_is_merely_gone_is(recorded: TraceWorld) -> None:
+    factory = recorded.somebody("factory")
+    kde = {"goods": "茶青", "source_kind": "外购", "origin": "湄潭", "operator": "经办人甲", "supplier": "某农户"}
+    raw = recorded.raw("common.introduced", lot="PRIVATE", quantity=1, uom="KGM", kde=kde)
+    signed = recorded.sign_record(factory, raw)
+    index = recorded.submit(signed, factory.id).index
+    texts = [text for text, _ in signed.disclosures]
+    statement = parse_statement(signed.statement.encode())
+    subjects = subjects_of(statement.typ, statement.body)
+    body = erasure_body(signed.statement.encode(), texts, ["/suyuan:kde/operator"], subjects, {"zh": "删", "en": "x"})
+    recorded.submit(recorded.sign("erasure+jwt", body, factory), factory.id)
+    rehash = Rehash(recorded.log, SIGNER.verifier)
+    assert [str(one) for step in rehash.steps() for one in step.damaged] == []
+    with recorded.database.write() as connection:
+        gone = connection.execute(
+            text('DELETE FROM disclosure WHERE "index" = :index AND pointer = :pointer'),
+            {"index": index, "pointer": "/suyuan:kde/supplier"},
+        )
+        assert gone.rowcount == 1
+    damaged = [one.row for step in Rehash(recorded.log, SIGNER.verifier).steps() for one in step.damaged]
+    assert damaged == [f"disclosure index={index}"]
