@@ -33,6 +33,8 @@ app.add_typer(log_app, name="log")
 app.add_typer(registrar_app, name="registrar")
 witness_app = typer.Typer(help="见证者 / Witnesses.", no_args_is_help=True)
 app.add_typer(witness_app, name="witness")
+policy_app = typer.Typer(help="信任策略 / The policy: whom verifiers trust.", no_args_is_help=True)
+app.add_typer(policy_app, name="policy")
 
 
 class Lang(StrEnum):
@@ -76,6 +78,26 @@ HomeFolder = Annotated[
         "--home", help="密钥、发件箱与回执所在目录 / folder of keys, outbox and receipts (default: by service, XDG)"
     ),
 ]
+Witnesses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--witness",
+        metavar='"NAME VKEY URL"',
+        help="见证者：名称、公钥、提交地址，可重复 / a witness: its name, key and address; may be repeated",
+    ),
+]
+QuorumOf = Annotated[
+    int | None,
+    typer.Option("--quorum", min=1, help="须有几个联署，默认过半 / how many must cosign, by default more than half"),
+]
+Auditors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--auditor",
+        metavar="NAME",
+        help="先审计条目再联署者，一个或全部 / a witness that audits before it cosigns: one of them, or each",
+    ),
+]
 PolicyFile = Annotated[Path | None, typer.Option("--policy", help="信任策略文件 / policy file: whom to trust")]
 
 
@@ -116,6 +138,9 @@ def init(
     closed_name: Annotated[
         str, typer.Option(help="旧账本在 /log/<name>/ 下的名称 / name of the closed log in /log/<name>/")
     ] = "",
+    witness: Witnesses = None,
+    quorum: QuorumOf = None,
+    auditor: Auditors = None,
 ) -> None:
     """建立数据目录：密钥、数据库、信任策略。 Make a data directory: keys, database, policy.
 
@@ -125,7 +150,9 @@ def init(
     from .data_directory import DataDirectory, init_data_directory
     from .services import wall_clock_ms
     from .settings import load_settings
+    from .witness_change import EMPTY, set_witnesses, with_witnesses
 
+    with_witnesses(EMPTY, witness or (), quorum, auditor or ())  # before anything is made
     settings = _settings(
         data, public_host=public_host, origin=origin, registrar_key=registrar_key, registrar_jwk=registrar_jwk
     )
@@ -134,6 +161,8 @@ def init(
     else:
         made = init_successor(settings, load_settings({}, data_dir=successor_of), wall_clock_ms, closed_name)
     places = DataDirectory(settings.data_dir)
+    if witness:
+        set_witnesses(places.policy, witness, quorum, auditor or ())
     print(f"标识域 identity host  https://{made.identity.public_host}")
     print(f"账本公钥 log key      {made.log_vkey}")
     print(f"登记机构 registrar    {made.registrar_kid}  {made.registrar_key or ''}")
@@ -179,6 +208,57 @@ def log_close(data: Data = None) -> None:
     print(f"已关闭 closed: {' '.join(final.text().split())}")
     print(f"把新的策略文件交给验证者 give verifiers the new policy: {DataDirectory(settings.data_dir).policy}")
     print("后继账本 its successor: suyuan init --successor-of " + str(settings.data_dir))
+
+
+@policy_app.command("set-witnesses")
+def policy_set_witnesses(
+    witness: Witnesses = None, quorum: QuorumOf = None, auditor: Auditors = None, data: Data = None
+) -> None:
+    """改写信任策略中的见证者；不给 --witness 则不要求联署。其余各行不变。服务须重启（SIGTERM 不丢请求）。
+
+    Name the witnesses of the policy; without --witness no cosignatures are asked for. Other lines stay as they are.
+    Restart the service for it to take effect (SIGTERM answers everything first); verifiers take the new policy as they
+    took the old one. A witness needs the log's key: `suyuan witness serve --log "VKEY [URL]"`.
+    """
+    from .data_directory import DataDirectory
+    from .witness_change import set_witnesses
+
+    settings = _settings(data)
+    places = DataDirectory(settings.data_dir)
+    places.identity(settings)
+    policy = set_witnesses(places.policy, witness or (), quorum, auditor or ())
+    for one in policy.witnesses:
+        print(f"见证者 witness  {one.name}  {one.url or ''}")
+    for group in policy.groups:
+        print(f"联署 cosigned when {group.threshold} / {len(group.members)}: {', '.join(group.members)}")
+    print(f"审计 audited by  {policy.auditors or '-'}")
+    print(f"请重启服务 restart the service; {places.policy}")
+
+
+@app.command()
+def alarms(
+    clear: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="了结该警报 / close this alarm: its cause is known and dealt with"),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="含已了结的 / those that are closed, too")] = False,
+    data: Data = None,
+) -> None:
+    """关于见证者的警报：双方的检查点原文。有警报时以 1 结束。 Alarms about witnesses, with the notes of both sides.
+
+    An alarm marked HALTS keeps the log from signing: the witness knows more of this log than the log does, or another
+    history of it. Look at both notes first; nothing but a note that this log can account for makes such an alarm go by
+    itself. It comes back when the witness says the same again. Ends with 1 while alarms are open.
+    """
+    from .alarms import clear_alarms, list_alarms
+
+    settings = _settings(data)
+    for cleared in clear_alarms(settings, clear or ()):
+        print(f"已了结 closed: {cleared}")
+    lines, still_open = list_alarms(settings, everything=everything)
+    for line in lines:
+        print(line)
+    raise typer.Exit(FAILED if still_open else 0)
 
 
 @registrar_app.command("change")
@@ -566,6 +646,13 @@ def witness_serve(
     host: Annotated[str, typer.Option(help="监听地址 / address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="端口 / port")] = 8100,
     prefix: Annotated[str, typer.Option(help="路径前缀 / path of the submission prefix, such as /w1")] = "",
+    fd: Annotated[
+        int | None,
+        typer.Option(
+            help="上级进程传入的监听套接字，标准输入关闭即结束 / listening socket handed down by a parent process; "
+            "ends when standard input does"
+        ),
+    ] = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
     """运行见证者（C2SP tlog-witness）：账本只增不改，才予联署。 Run a witness for one or more logs.
@@ -575,7 +662,7 @@ def witness_serve(
     """
     from ..ledger.policy import Policy
     from .access_log import configure_logging
-    from .witness_home import WitnessHome, passphrase_of, read_logs, serve_witness
+    from .witness_home import WitnessHome, passphrase_of, read_logs, serve_witness, serve_witness_for_parent
 
     home = WitnessHome(data)
     given = read_logs(log or ())
@@ -585,7 +672,11 @@ def witness_serve(
     logs = home.logs(given)
     configure_logging("INFO")
     print(signer.verifier.vkey(), flush=True)
-    serve_witness(home.open(signer, logs, audit=audit, prefix=prefix.rstrip("/")), host, port)
+    witness = home.open(signer, logs, audit=audit, prefix=prefix.rstrip("/"))
+    if fd is None:
+        serve_witness(witness, host, port)
+    else:
+        serve_witness_for_parent(witness, fd)
 
 
 # ---------------------------------------------------------------- shared steps

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +30,8 @@ from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
 from ..trace.viewer import Viewer
 from .attachments import Attachments
+from .clock import Clock as Clock
+from .clock import wall_clock_ms as wall_clock_ms
 from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
 from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
@@ -42,17 +43,11 @@ from .vault import Vault, VaultError, load_seal
 
 logger = logging.getLogger("suyuan.service")
 
-Clock = Callable[[], int]
 LARGE_BODIES = 16
 """NDJSON bodies and uploads that one process holds in memory at a time."""
 HEAVY_READS, HEAVY_QUEUE = 6, 20
 """Stories, bundles and walks that one process gathers at a time, and how many more may wait: they wait in threads."""
 HEAVY_WAIT_SECONDS = 5.0
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970-01-01 UTC by the system's clock."""
-    return time.time_ns() // 1_000_000
 
 
 @dataclass

@@ -11,7 +11,11 @@ audit-<hash>.db  the replay of an audited log
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
+import socket
+import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,12 +33,12 @@ from ..ledger.keys import PrivateKey, load_private_key, save_private_key
 from ..ledger.log import boot_time_ms
 from ..ledger.note import COSIGNATURE_KEY, NoteSigner, VerifierKey, is_key_name
 from ..ledger.policy import Log, Policy
+from ..ledger.state_file import replace_file
 from ..ledger.tile_source import HttpTileSource
 from ..ledger.witness import Witness, WitnessedLog
+from .clock import Clock, wall_clock_ms
 from .data_directory import write_private
 from .key_files import PASSPHRASE_VARIABLE
-from .producer_home import write_atomically
-from .services import Clock, wall_clock_ms
 from .settings import SettingsError
 from .witness_app import create_witness_app
 
@@ -92,7 +96,7 @@ class WitnessHome:
         if not vkey_file.exists():
             assert name is not None
             signer = NoteSigner(name, secret, COSIGNATURE_KEY)
-            write_atomically(vkey_file, f"{signer.verifier.vkey()}\n")
+            replace_file(vkey_file, f"{signer.verifier.vkey()}\n")
         try:
             verifier = VerifierKey.parse(vkey_file.read_text(encoding="utf-8").removesuffix("\n"))
         except ProofError as error:
@@ -106,7 +110,7 @@ class WitnessHome:
         """The logs to watch: those given, which are kept for the next start, or those kept. Raises SettingsError."""
         path = self.root / "policy"
         if given:
-            write_atomically(path, Policy(logs=tuple(given), witnesses=(), groups=(), quorum=None).text())
+            replace_file(path, Policy(logs=tuple(given), witnesses=(), groups=(), quorum=None).text())
         try:
             logs = Policy.parse(path.read_bytes()).logs
         except FileNotFoundError:
@@ -170,7 +174,28 @@ class WitnessHome:
 
 def serve_witness(app: Starlette, host: str, port: int) -> None:
     """Run the witness until SIGTERM or Ctrl-C; requests under way are answered."""
-    uvicorn.run(
+    uvicorn.Server(_config(app, host=host, port=port)).run()
+
+
+def serve_witness_for_parent(app: Starlette, descriptor: int) -> None:
+    """Run the witness on a listening socket that the parent process handed down, for no longer than the parent lives.
+
+    The parent holds the other end of standard input: however it ends, that is closed, and so nobody is left behind.
+    """
+    server = uvicorn.Server(_config(app))
+
+    def end_with_parent() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        server.should_exit = True
+
+    with socket.socket(fileno=descriptor) as listening:
+        threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
+        server.run(sockets=[listening])
+
+
+def _config(app: Starlette, *, host: str = "", port: int = 0) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
