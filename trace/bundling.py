@@ -92,6 +92,7 @@ class Bundler:
             signers=len({seen.statement.iss for seen in covered}),
             verified=report.ok,
             failures=tuple(f"{failure.line('zh')} / {failure.en}" for failure in report.failures),
+            waiting=sum(seen.index >= checkpoint.size for seen in gathered.events()),
             witnesses=tuple((name, datetime.fromtimestamp(time, UTC)) for name, time in checkpoint.cosigned.items()),
             completeness=None
             if proven is None

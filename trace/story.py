@@ -247,6 +247,8 @@ class ProofState:
     verified: bool
     failures: tuple[str, ...]
     witnesses: tuple[tuple[str, datetime], ...] = ()
+    waiting: int = 0
+    """Events shown that the checkpoint does not cover yet: seconds old, or recorded while witnesses were away."""
     completeness: Completeness | None = None
     """None: nobody has proven yet that nothing is left out."""
 
