@@ -31,6 +31,7 @@ from .upkeep import IndexPublisher, stop
 
 ROUTERS = (
     statements.router,
+    statements.receipts,
     records.router,
     reading.router,
     uploads.router,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Request, Response, Security
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
@@ -25,7 +27,7 @@ async def services_of(request: Request) -> Services:
     return services
 
 
-async def caller_of(request: Request, _: Annotated[object, Security(_bearer)]) -> Caller:
+async def caller_of(request: Request, _: Annotated[object, Security(_bearer)] = None) -> Caller:
     """The authenticated caller. Raises HttpRefusal 401 when credentials are missing or wrong."""
     caller: Caller | None = getattr(request.state, "caller", None)
     if caller is None:
@@ -41,6 +43,22 @@ async def reader_of(request: Request, _: Annotated[object, Security(_bearer)]) -
         raise refused
     services: Services = request.app.state.services
     return await run_in_threadpool(services.viewer, getattr(request.state, "caller", None))
+
+
+class PlainRoute(APIRoute):
+    """A route described like any other, whose endpoint is called with just request, services and caller.
+
+    Resolving dependencies costs FastAPI as much as all else it does for a request; these two are a look each.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        endpoint = self.endpoint
+
+        async def handle(request: Request) -> Response:
+            answer: Response = await endpoint(request, await services_of(request), await caller_of(request))
+            return answer
+
+        return handle
 
 
 ServicesDep = Annotated[Services, Depends(services_of)]

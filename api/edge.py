@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -40,6 +40,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=(), interest-cohort=()",
 }
+
+_SECURITY_HEADERS = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in SECURITY_HEADERS.items()]
 
 
 def problem_response(request: Request, error: BaseException) -> Response:
@@ -110,19 +112,18 @@ class Edge:
 
     async def _admit(self, services: Services, request: Request, state: dict[str, Any]) -> None:
         """Count the request and find out whose it is. Wrong credentials are told by the route, if it asks for any."""
-        if request.url.path in _UNMETERED:
+        if request.scope["path"] in _UNMETERED:
             return
-        client = client_name(_client_address(request, services.settings.trusted_proxies))
         authorization = request.headers.get("authorization")
         if authorization is None:
-            services.client_limit.take(client)
+            services.client_limit.take(_client(services, request))
             return
         try:
             caller = services.api_keys.remembered(authorization)
             if caller is None:
                 caller = await run_in_threadpool(services.api_keys.authenticate, authorization)
         except Refusal as refusal:
-            services.client_limit.take(client, COST_OF_WRONG_CREDENTIALS)
+            services.client_limit.take(_client(services, request), COST_OF_WRONG_CREDENTIALS)
             state["credentials_refused"] = refusal
             return
         state["caller"] = caller
@@ -141,13 +142,21 @@ class _Answer:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            headers = MutableHeaders(scope=message)
-            for name, value in SECURITY_HEADERS.items():
-                headers.setdefault(name, value)
-            headers["X-Request-Id"] = self._request_id
+            headers = message.get("headers", ())
+            given = {name for name, _ in headers}
+            message["headers"] = [
+                *headers,
+                *(header for header in _SECURITY_HEADERS if header[0] not in given),
+                (b"x-request-id", self._request_id.encode("ascii")),
+            ]
         elif message["type"] == "http.response.body" and self.bodiless:
             message = {**message, "body": b""}
         await self._send(message)
+
+
+def _client(services: Services, request: Request) -> str:
+    """The bucket of whoever asks without credentials, or with wrong ones."""
+    return client_name(_client_address(request, services.settings.trusted_proxies))
 
 
 def _client_address(request: Request, trusted: tuple[str, ...]) -> str:

@@ -18,16 +18,19 @@ from ...trace.capture import Prepared, Receipt, Submission
 from ...trace.template import Visibility
 from ..answers import LineDocument, ReceiptDocument, body_of, problems
 from ..body import read_body, require_media_type
-from ..dependencies import CallerDep, ServicesDep
+from ..dependencies import CallerDep, PlainRoute, ServicesDep
 from ..idempotency import Answer, Taken
 from ..negotiation import language_of, preferred_type
 from ..problems import HttpRefusal, Language, not_found, problem_of
 from ..services import Services
 
-router = APIRouter(prefix="/api/v1", tags=["声明 statements"])
+router = APIRouter(prefix="/api/v1", tags=["声明 statements"], route_class=PlainRoute)
+receipts = APIRouter(prefix="/api/v1", tags=["声明 statements"])
 
 SD_JWT, NDJSON = "application/sd-jwt", "application/x-ndjson"
 _LINES_AT_ONCE = 100
+_READ_AT_ONCE = 8_192
+"""Bytes of a body whose statement is read and verified where it arrived: a thread costs more than that takes."""
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TEXT = {"type": "string"}
 
@@ -76,7 +79,11 @@ async def submit_statements(request: Request, services: ServicesDep, caller: Cal
         if isinstance(taken, Answer):
             return _answer(request, taken, replayed=True)
     try:
-        prepared = await run_in_threadpool(services.capture.prepare, _read_sd_jwt(body), caller.actor)
+        submission = _read_sd_jwt(body)
+        if len(body) <= _READ_AT_ONCE:
+            prepared = services.capture.prepare(submission, caller.actor)
+        else:
+            prepared = await run_in_threadpool(services.capture.prepare, submission, caller.actor)
         receipt = await services.batcher.submit(prepared)
     except Exception:
         # A statement may be sent again as it is: whatever became of this attempt, the ledger knows it.
@@ -89,7 +96,7 @@ async def submit_statements(request: Request, services: ServicesDep, caller: Cal
     return _answer(request, answer)
 
 
-@router.get(
+@receipts.get(
     "/receipts/{statement_hash}",
     summary="再次取得回执 / Get a receipt again",
     description="By the lower-case hex SHA-256 of the statement, against the newest checkpoint that the policy's "
