@@ -466,9 +466,10 @@ def submit(
     policy: PolicyFile = None,
     passphrase_file: PassphraseFile = None,
 ) -> None:
-    """提交签名声明；回执经验证后存为 FILE.receipt。可随时重来。
+    """提交签名声明；回执经验证后存为 FILE.receipt，见证人联署后即补上。可随时重来。
 
-    Submit statements; each receipt is verified and kept as FILE.receipt. May be repeated at any time.
+    Submit statements; each receipt is verified and kept as FILE.receipt, with the witnesses' cosignatures as soon as
+    they are there. May be repeated at any time.
     """
     from .key_files import read_key
     from .submitting import submit_files
@@ -564,13 +565,21 @@ def verify(
     without_completeness: Annotated[
         bool, typer.Option("--without-completeness", help="不要求完整性证明 / do not ask whether all is there")
     ] = False,
+    without_quorum: Annotated[
+        bool,
+        typer.Option(
+            "--without-quorum", help="不要求见证人联署，如刚得的回执 / the log's word is enough: a new receipt"
+        ),
+    ] = False,
     statement: Annotated[Path | None, typer.Option(help="回执所属的声明 / the statement that a receipt is for")] = None,
     lang: Annotated[Lang | None, typer.Option(help="报告语言 / language of the report")] = None,
 ) -> None:
     """离线验证：0 成立，1 不成立，2 无法读取。 Verify offline: 0 it holds, 1 it does not, 2 it cannot be read."""
     from .verifying import verify_file
 
-    ok, lines = verify_file(bundle, policy, statement, _lang(lang), completeness=not without_completeness)
+    ok, lines = verify_file(
+        bundle, policy, statement, _lang(lang), completeness=not without_completeness, quorum=not without_quorum
+    )
     for line in lines:
         print(line)
     raise typer.Exit(0 if ok else FAILED)

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from ..ledger.entry import Entry
 from ..ledger.errors import ProofError
 from ..ledger.keys import PrivateKey
 from ..ledger.policy import Policy
+from ..ledger.receipt import parse_receipt
 from ..ledger.verify import verify_receipt
 from .producer import Line
 from .security import api_key_request
@@ -238,6 +240,19 @@ class Service:
         )
 
     # ------------------------------------------------------------ asking
+
+    def cosigned_receipt(self, receipt: str, api_key: str, until_ms: int) -> str | None:
+        """The receipt of the same entry with the cosignatures that the policy asks for; None if not by `until_ms`."""
+        first = parse_receipt(receipt)
+        statement = Entry.parse(first.entry).statement or b""
+        while True:
+            text = self.get(f"/api/v1/receipts/{statement.hex()}", api_key=api_key).text
+            report = verify_receipt(text, None, self.policy, require_quorum=True)
+            if report.ok and parse_receipt(text).entry == first.entry:
+                return text
+            if self.now_ms() >= until_ms:
+                return None
+            self._sleep(0.5)
 
     def get(self, path: str, *, api_key: str | None = None, accept: str = "*/*", **query: str) -> httpx.Response:
         """Ask for something; redirects are followed. Raises Refused, Unreachable."""

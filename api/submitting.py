@@ -18,6 +18,9 @@ from .loading import Producers
 from .producer import Line
 from .producer_home import write_atomically
 
+PATIENCE_MS = 10_000
+"""How long to wait for the witnesses, who take a second or two."""
+
 
 def read_statements(path: Path) -> list[Line]:
     """The statements of a file: an SD-JWT, or NDJSON as `suyuan sign` writes it. Raises Refusal naming the line."""
@@ -47,8 +50,11 @@ def submit_files(
 ) -> Iterator[tuple[Path, Recorded]]:
     """Send the statements of the files that have no valid receipt yet; yields each receipt's file and place.
 
-    `key` gets its actor an API key where none is kept. Raises Refusal, ClientError.
+    At the end receipts without cosignatures are asked for again, if the policy has witnesses. Where these take longer
+    the log's own signature stays, until the files are submitted once more. `key` gets its actor an API key where none
+    is kept. Raises Refusal, ClientError.
     """
+    first: list[tuple[Line, Path, Recorded]] = []
     for path in files:
         lines = read_statements(path)
         places = [receipt_path(path, number, len(lines)) for number in range(1, len(lines) + 1)]
@@ -60,16 +66,38 @@ def submit_files(
                 waiting.append((line, place))
             else:
                 advance(1)
+                first.append((line, place, kept))
                 yield place, kept
         for issuer, run in groupby(waiting, key=lambda pair: pair[0].issuer):
             if key is not None:
                 producers.lend(issuer, key)
             some = list(run)
             recorded = producers.submit(issuer, [line for line, _ in some])
-            for (_, place), one in zip(some, recorded, strict=True):
+            for (line, place), one in zip(some, recorded, strict=True):
                 write_atomically(place, one.receipt, mode=0o644)
                 advance(1)
+                first.append((line, place, one))
                 yield place, one
+    _with_cosignatures(producers, first)
+
+
+def _with_cosignatures(producers: Producers, receipts: Sequence[tuple[Line, Path, Recorded]]) -> None:
+    """Replace receipts that lack the quorum by ones that have it, as far as they can be had within moments."""
+    service = producers.service
+    if service.policy.quorum is None:
+        return
+    until_ms = service.now_ms() + PATIENCE_MS
+    for line, place, one in receipts:
+        if verify_receipt(one.receipt, None, service.policy, require_quorum=True).ok:
+            continue
+
+        def ask(api_key: str, one: Recorded = one) -> str | None:
+            return service.cosigned_receipt(one.receipt, api_key, until_ms)
+
+        cosigned = producers.with_api_key(line.issuer, ask)
+        if cosigned is None:
+            return
+        write_atomically(place, cosigned, mode=0o644)
 
 
 def _kept(producers: Producers, line: Line, place: Path) -> Recorded | None:

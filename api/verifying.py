@@ -15,17 +15,20 @@ MAX_BYTES = 64_000_000
 
 
 def verify_file(
-    path: Path, policy: Path, statement: Path | None, lang: Literal["zh", "en"], *, completeness: bool
+    path: Path, policy: Path, statement: Path | None, lang: Literal["zh", "en"], *, completeness: bool, quorum: bool
 ) -> tuple[bool, list[str]]:
-    """Whether a bundle or receipt holds, and the report for people. Raises Unusable, OSError."""
+    """Whether a bundle or receipt holds, and the report for people. Raises Unusable, OSError.
+
+    Without `quorum` the log's own signature is enough, as under a receipt that has just been given.
+    """
     trusted = read_policy(policy)
     content = _read(path)
     if content.startswith(_RECEIPT):
         jws = None if statement is None else _read(statement).strip().partition(b"~")[0]
-        receipt = verify_receipt(content, jws, trusted, require_quorum=trusted.quorum is not None)
+        receipt = verify_receipt(content, jws, trusted, require_quorum=quorum and trusted.quorum is not None)
         return receipt.ok, receipt.lines(lang)
     try:
-        bundle = verify_bundle(content, trusted, require_completeness=completeness)
+        bundle = verify_bundle(content, trusted, require_quorum=quorum, require_completeness=completeness)
     except ProofError as error:
         raise Unusable(f"{path} 不是证明包：{error}", f"{path} is no proof bundle: {error}") from error
     return bundle.ok, bundle.lines(lang)
