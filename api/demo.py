@@ -3,6 +3,7 @@
     demo.json    where everything is, for people's scripts; written last
     ledger/      data directory of the service
     producers/   keys, API keys, outboxes and receipts of the actors (see `producer_home`)
+    witnesses/   keys and stores of the two witnesses (see `demo_witnesses`)
     proofs/      the proof bundles of the three products
     policy       a verifier's own copy
     service.log  log lines of the service
@@ -12,6 +13,7 @@ Killed at any moment and started again on the same directory it goes on where it
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -23,15 +25,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 from urllib.parse import quote, urlsplit
 
+from ..ledger.entry import Entry
 from ..ledger.errors import Refusal
 from ..ledger.keys import PrivateKey, load_private_key
 from ..ledger.policy import Policy
+from ..ledger.report import BundleReport
 from ..ledger.verify import verify_bundle, verify_receipt
 from ..qr import symbol
 from ..trace.template import load_templates
@@ -39,18 +44,21 @@ from .access_log import configure_logging
 from .client import FalseAnswer, Service
 from .console import FAILED, Bars, Unusable, complain
 from .data_directory import DataDirectory, init_data_directory
+from .demo_witnesses import QUORUM, RunningWitness, running_witnesses
 from .loading import REGISTRAR_ID, Producers
 from .producer import Directory
 from .producer_home import Home, write_atomically
 from .server import Server, listen
 from .services import wall_clock_ms
 from .settings import Settings, SettingsError
+from .witness_change import set_witnesses
 
 FAMILIES = ("tea", "chili", "baijiu")
 PUBLIC_HOST, ORIGIN = "suyuan.example", "suyuan.example/520300"
 PROOF_TYPE = "application/vnd.suyuan.proof+json"
 _STARTED = "started"
-_INDEX_PATIENCE_S = 5.0
+_PATIENCE_S = 60.0
+"""For the lot index and the witnesses to follow the last record, which takes them two or three seconds."""
 
 
 class Stopped(Exception):
@@ -64,8 +72,8 @@ class Product:
     family: str
     title: str
     uri: str
-    complete: bool
-    """Whether its bundle proves that no record is left out."""
+    report: BundleReport
+    """The verdict on its bundle."""
     faults: tuple[str, ...] = ()
 
     @property
@@ -98,9 +106,10 @@ class Demo:
                 log = stack.enter_context((self.root / "service.log").open("a", encoding="utf-8"))
                 configure_logging("INFO", log)
                 listening = stack.enter_context(self._listen())
+                witnesses = stack.enter_context(self._witnesses(listening))
                 server = stack.enter_context(Server(settings, listening))
                 address = _address(listening)
-                sound = self._load_and_check(f"http://{address}")
+                sound = self._load_and_check(f"http://{address}", witnesses)
                 if once or not sound:
                     return 0 if sound else FAILED
                 say("按 Ctrl-C 停止", "Ctrl-C stops it", "")
@@ -148,7 +157,17 @@ class Demo:
             where, why = f"{self._host}:{self._port}", os.strerror(error.errno or 0)
             raise Unusable(f"无法监听 {where}：{why}", f"cannot listen on {where}: {why}") from error
 
-    def _load_and_check(self, base_url: str) -> bool:
+    @contextmanager
+    def _witnesses(self, listening: socket.socket) -> Iterator[list[RunningWitness]]:
+        """Both witnesses, in the policy that the service is about to read: their addresses are new at every start."""
+        (log,) = Policy.parse(self.places.policy.read_text(encoding="utf-8")).logs
+        log_url = f"http://{_address(listening, here=True)}/log"
+        with running_witnesses(self.root / "witnesses", log.key, log_url) as witnesses:
+            auditors = [one.witness.name for one in witnesses if one.witness.audits]
+            set_witnesses(self.places.policy, [one.policy_line for one in witnesses], QUORUM, auditors)
+            yield witnesses
+
+    def _load_and_check(self, base_url: str, witnesses: Sequence[RunningWitness]) -> bool:
         policy_text = self.places.policy.read_text(encoding="utf-8")
         write_atomically(self.root / "policy", policy_text, mode=0o644)
         policy = Policy.parse(policy_text)
@@ -166,15 +185,15 @@ class Demo:
                     f"示例批次在此目录装载之后有了改动：换一个目录，或删除 {self.root}",
                     f"the sample batches have changed since; use another directory, or remove {self.root}",
                 ) from refusal
-            statements = self._check_receipts(policy, bars)
-            products = [self._check_product(service, directory, policy) for directory in directories]
+            statements, covered = self._check_receipts(policy, bars)
+            products = [self._check_product(service, directory, policy, covered) for directory in directories]
         self._tell(base_url, products, statements)
         if any(product.faults for product in products):
             for product in products:
                 for fault in product.faults:
                     complain(f"{product.family}：{fault}", f"{product.family}: {fault}")
             return False
-        self._write_demo_json(base_url, products, registrar, directories)
+        self._write_demo_json(base_url, products, registrar, directories, witnesses)
         return True
 
     def _load(self, producers: Producers, directories: Sequence[Directory]) -> None:
@@ -192,9 +211,12 @@ class Demo:
                 producers.service.close()  # so that the other batches stop, too
                 raise
 
-    def _check_receipts(self, policy: Policy, bars: Bars) -> int:
-        """Verify every receipt that was kept against its statement, without the service. Returns their number."""
-        checked = 0
+    def _check_receipts(self, policy: Policy, bars: Bars) -> tuple[int, int]:
+        """Verify every receipt that was kept against its statement, without the service.
+
+        Returns their number, and the number of entries up to the last of them.
+        """
+        checked = covered = 0
         for outbox in self.home.outboxes():
             receipts, lines = outbox.receipts(), outbox.lines()
             advance = bars.task(f"验证回执 receipts {outbox.path.stem}", len(lines))
@@ -205,45 +227,47 @@ class Demo:
                     raise FalseAnswer(f"{line.what}：回执不成立：{zh}", f"{line.what}: the receipt does not hold: {en}")
                 advance(1)
                 checked += 1
-        return checked
+                covered = max(covered, receipts[line.hash].index + 1)
+        return checked, covered
 
-    def _check_product(self, service: Service, directory: Directory, policy: Policy) -> Product:
+    def _check_product(self, service: Service, directory: Directory, policy: Policy, covered: int) -> Product:
         """Fetch a product's page and bundle as a shopper would, and verify the bundle as a stranger would."""
         uri = f"https://{PUBLIC_HOST}{directory.batch['product']}"
         family, title = str(directory.batch["family"]), directory.batch["title"]
         path = urlsplit(uri).path
         page = service.get(path, accept="text/html", lang="zh")
-        bundle, complete = self._bundle(service, uri, policy)
+        bundle, report = self._bundle(service, uri, policy, covered)
         proof = self.root / "proofs" / f"{family}.proof.json"
         proof.parent.mkdir(exist_ok=True)
         proof.write_bytes(bundle)
-        report = verify_bundle(bundle, policy, require_completeness=complete)
         faults = [failure.line("zh") + " " + failure.en for failure in report.failures]
         media_type = page.headers.get("content-type", "")
         if not media_type.startswith("text/html"):
             faults.append(f"{path}: {media_type}, text/html")
-        return Product(family, f"{title['zh']}  {title['en']}", uri, complete, tuple(faults))
+        return Product(family, f"{title['zh']}  {title['en']}", uri, report, tuple(faults))
 
-    def _bundle(self, service: Service, uri: str, policy: Policy) -> tuple[bytes, bool]:
-        """A product's bundle, and whether it proves that nothing is left out: the lot index follows the last record
-        within moments, so a bundle that is not complete yet is asked for again for a while."""
-        patience = time.monotonic() + _INDEX_PATIENCE_S
+    def _bundle(self, service: Service, uri: str, policy: Policy, covered: int) -> tuple[bytes, BundleReport]:
+        """A product's bundle and the verdict on it, once it proves that nothing of `covered` entries is left out.
+
+        The lot index follows the last record within moments, and the witnesses follow the index.
+        """
+        patience = time.monotonic() + _PATIENCE_S
         while True:
             bundle = service.get("/proof", accept=PROOF_TYPE, uri=uri).content
-            if verify_bundle(bundle, policy).ok:
-                return bundle, True
-            if time.monotonic() > patience:
-                return bundle, False
+            if _indexed(bundle) >= covered or time.monotonic() > patience:
+                report = verify_bundle(bundle, policy)
+                if report.ok or time.monotonic() > patience:
+                    return bundle, report
             time.sleep(0.2)
 
     # ------------------------------------------------------------ telling
 
     def _tell(self, base_url: str, products: Sequence[Product], statements: int) -> None:
         for product in products:
-            state = "证明不成立 NOT VERIFIED" if product.faults else "证明成立 verified"
-            if not product.complete:
-                state += "（未证明完整 completeness not proven）"
+            state = "证明不成立 NOT VERIFIED" if product.faults else "证明成立，记录齐全 verified, nothing left out"
             print(f"\n{product.title}\n  {base_url}{product.page}\n  {product.uri}\n  {state}")
+            for line in _witnessed(product.report):
+                print(f"  {line}")
         print("\n" + symbol.terminal(base_url + products[0].page, colour=sys.stdout.isatty()))
         faulty = sum(1 for product in products if product.faults)
         say(
@@ -252,15 +276,19 @@ class Demo:
             "",
         )
         policy, proof = self.root / "policy", self.root / "proofs" / f"{FAMILIES[0]}.proof.json"
-        less = "" if products[0].complete else " --without-completeness"
-        say("离线验证", "verify offline", f"suyuan verify {proof} --policy {policy}{less}")
+        say("离线验证", "verify offline", f"suyuan verify {proof} --policy {policy}")
         say("首页", "home page", f"{base_url}/")
         say("接口文档", "API documentation", f"{base_url}/docs")
         if urlsplit(base_url).hostname in ("127.0.0.1", "::1"):
             say("手机扫码：加 --host 0.0.0.0", "to scan with a phone in this network: --host 0.0.0.0", "")
 
     def _write_demo_json(
-        self, base_url: str, products: Sequence[Product], registrar: PrivateKey, directories: Sequence[Directory]
+        self,
+        base_url: str,
+        products: Sequence[Product],
+        registrar: PrivateKey,
+        directories: Sequence[Directory],
+        witnesses: Sequence[RunningWitness],
     ) -> None:
         secrets, actors = self.home.api_keys(), _actors(directories)
         document: Mapping[str, Any] = {
@@ -276,6 +304,17 @@ class Demo:
                 "passphrase_file": str(self.places.passphrase.resolve()),
                 "api_key": secrets[REGISTRAR_ID],
             },
+            "witnesses": [
+                {
+                    "name": one.witness.name,
+                    "vkey": one.verifier.vkey(),
+                    "url": one.url,
+                    "data": str(one.data.resolve()),
+                    "audits": one.witness.audits,
+                    "pid": one.process.pid,
+                }
+                for one in witnesses
+            ],
             "logins": [],
         }
         write_atomically(self.root / "demo.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
@@ -295,6 +334,21 @@ class Demo:
 def say(zh: str, en: str, what: object) -> None:
     """A line for people."""
     print(f"{zh} {en}" + (f": {what}" if str(what) else ""), flush=True)
+
+
+def _indexed(bundle: bytes) -> int:
+    """How many entries the lot index of a bundle covers; 0 without one."""
+    indexes = json.loads(bundle)["indexes"]
+    index = Entry.parse(base64.b64decode(indexes[0]["entry"])).index if indexes else None
+    return 0 if index is None else index[0]
+
+
+def _witnessed(report: BundleReport) -> Iterator[str]:
+    """Who cosigned what a bundle rests on, with local times."""
+    for checkpoint in report.checkpoints:
+        for name, time_s in checkpoint.cosigned.items():
+            audited = "，已审计 and audited" if name == checkpoint.auditors else ""
+            yield f"见证 witnessed: {name} {datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M:%S%z}{audited}"
 
 
 def _actors(directories: Sequence[Directory]) -> list[str]:
@@ -331,10 +385,15 @@ def _lock(mark: TextIO, root: Path) -> None:
         raise SettingsError(f"another demo is running in {root}") from None
 
 
-def _address(listening: socket.socket) -> str:
-    """Host and port to reach the socket at; one that listens everywhere is named as other machines see this one."""
+def _address(listening: socket.socket, *, here: bool = False) -> str:
+    """Host and port to reach the socket at; one that listens everywhere is named as other machines see this one.
+
+    Unless it is for programs `here`, on this machine.
+    """
     host, port = listening.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
+    if host in ("0.0.0.0", "::") and here:
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+    elif host in ("0.0.0.0", "::"):
         host = "127.0.0.1"
         # Connecting a datagram socket sends nothing; it only makes the system choose the address it would send from.
         with suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
