@@ -10,10 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from running_service import House, fresh_label, introduced
 from suyuan.api.upkeep import IndexPublisher
+from suyuan.ledger.cosignatures import Cosignatures
 from suyuan.ledger.database import Database
 from suyuan.ledger.entry import Entry
+from suyuan.ledger.indexer import Indexer
 from suyuan.ledger.log import Draft, Log
-from suyuan.ledger.note import NoteSigner
+from suyuan.ledger.note import COSIGNATURE_KEY, NoteSigner, parse_note
 from suyuan.ledger.policy import Policy
 
 NO_QUORUM = Policy((), (), (), None)
@@ -55,6 +57,57 @@ def test_an_idle_log_gets_no_index_entries(log: Log) -> None:
         now = float(second)
         publisher.watch()
     assert log.state().size == 2
+
+
+def cosign(log: Log, policy: Policy, signer: NoteSigner, time_s: int) -> None:
+    """What the policy's only witness answers for the newest checkpoint, stored as the cosigner does."""
+    note = parse_note(log.checkpoint())
+    line = signer.cosign(note.text, time_s)
+    Cosignatures(log.database).store(note, log.state().size, policy.witnesses[0].key, time_s, line)
+
+
+def test_an_index_that_witnesses_cosign_too_late_is_followed_by_one_that_they_cosign_in_time(tmp_path: Path) -> None:
+    clock_s = 1_800_000_000
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    database.create_all()
+    log = Log(database, NoteSigner("trace.test/1", Ed25519PrivateKey.generate()), lambda: clock_s * 1000)
+    log.create()
+    witness = NoteSigner("wit.test/1", Ed25519PrivateKey.generate(), COSIGNATURE_KEY)
+    lines = ["#suyuan policy v1", f"witness w {witness.verifier.vkey()}", "quorum w", "#suyuan max-index-age 120"]
+    policy = Policy.parse("".join(f"{line}\n" for line in lines))
+    publisher = IndexPublisher(log, policy, quiet_s=1, latest_s=10, clock=lambda: clock_s)
+    indexer = Indexer(log)
+
+    def proven_from() -> int:
+        with database.read() as connection:
+            return indexer.state(connection).entry
+
+    def for_a_while() -> list[int]:
+        nonlocal clock_s
+        found = []
+        for _ in range(4):
+            clock_s += 1
+            published = publisher.watch()
+            found += [] if published is None else [published]
+        return found
+
+    record(log)
+    assert for_a_while() == [1]
+    cosign(log, policy, witness, clock_s)
+    assert for_a_while() == []
+    assert proven_from() == 1
+    # The witness goes away, something is recorded, and five minutes later it is back.
+    record(log)
+    assert for_a_while() == [3]
+    clock_s += 300
+    assert for_a_while() == []
+    cosign(log, policy, witness, clock_s)
+    assert for_a_while() == [4]
+    assert proven_from() == 1  # nobody would accept 3 any more
+    cosign(log, policy, witness, clock_s)
+    assert for_a_while() == []
+    assert proven_from() == 4
+    database.close()
 
 
 def test_a_running_service_proves_completeness_by_itself(house: House) -> None:
