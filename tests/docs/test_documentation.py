@@ -27,7 +27,7 @@ from suyuan.api.data_directory import init_data_directory
 from suyuan.api.services import wall_clock_ms
 from suyuan.api.settings import Settings
 from suyuan.trace.parties import ISSUER_ROLES
-from suyuan.trace.template import ROLES, load_templates
+from suyuan.trace.template import ROLES, load_templates, read_family
 
 RUN = [sys.executable, "-P", "-c", "from suyuan.api.cli import main; main()"]
 RUNNABLE = [path for path in PAGES if any(block.language == "sh" for block in blocks(path))]
@@ -239,8 +239,15 @@ def test_every_module_has_its_line_in_the_architecture(room: str) -> None:
     told = page("architecture.md")
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / room).rglob("*.py") if path.stem != "__init__"}
     assert modules == {
-        name for name in re.findall(r"^\| `([a-z_/]+\.py)` \|", told, re.MULTILINE) if name.startswith(f"{room}/")
+        name for name in re.findall(r"^\| `([a-z0-9_/]+\.py)` \|", told, re.MULTILINE) if name.startswith(f"{room}/")
     }
+
+
+def test_the_stage_that_developers_are_shown_is_one() -> None:
+    (example,) = [block.body for block in blocks(ROOT / "docs" / "developers.md") if block.language == "yaml"]
+    head = "family: tea\nlabel: {zh: 茶叶, en: Tea}\n"
+    (stage,) = read_family(head + example).stages.values()
+    assert stage.record_schema["properties"]["kde"]["required"] == ["oven_temp_c", "operator"]
 
 
 # ---------------------------------------------------------------- pages hang together
