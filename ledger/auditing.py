@@ -1,4 +1,4 @@
-"""What an auditing witness does before it cosigns: replays every entry of a log (`design/formats.md` section 5).
+"""What an auditing witness does before it cosigns: replays every entry of a log (`docs/formats.md` section 5).
 
 They parse, they are what the checkpoint's tree holds, time never falls, no chain forks, every lot-index root is the one
 that its entries give. Works bundle by bundle: each is first proven to lie in the tree of the signed checkpoint, then

@@ -1,6 +1,6 @@
 """Reading a proof bundle: its exact form and nothing else, with every item that is malformed named.
 
-`design/formats.md` section 6. Reading believes nothing and verifies nothing: that is `verify`'s work.
+`docs/formats.md` section 6. Reading believes nothing and verifies nothing: that is `verify`'s work.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """That nothing is left out: chains link, reach from the head in the lot index back to seq 0, and cover every story.
 
-`design/formats.md` sections 2, 5 and 6. Works on statements and index entries whose inclusion is proven already.
+`docs/formats.md` sections 2, 5 and 6. Works on statements and index entries whose inclusion is proven already.
 """
 
 from __future__ import annotations

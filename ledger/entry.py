@@ -1,4 +1,4 @@
-"""The text of one log entry: what a leaf of the tree says, written and read strictly (`design/formats.md` section 2).
+"""The text of one log entry: what a leaf of the tree says, written and read strictly (`docs/formats.md` section 2).
 
 Lines: version, `time`, `type`, then `statement` and up to 500 `chain` lines, or for a lot index one `index` line.
 """

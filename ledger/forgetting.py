@@ -1,6 +1,6 @@
 """Erasing private fields from where they are stored, so that no copy of them stays in the database's own files.
 
-`design/formats.md` section 1: erasing a field deletes its disclosure; entries, proofs and other fields stay as they
+`docs/formats.md` section 1: erasing a field deletes its disclosure; entries, proofs and other fields stay as they
 are. SQLite overwrites what is deleted (`secure_delete`), but pages that were split or merged earlier may still hold a
 copy of a cell in their unused part, and so may the write-ahead log. So the log is folded back and cut to nothing, the
 file is searched for what was erased, and only if something is found the file is written anew (VACUUM).

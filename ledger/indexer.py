@@ -1,6 +1,6 @@
 """Publishing the lot index: heads since the last index entry -> pages, root, a new index entry, in one append.
 
-`design/formats.md` section 5. The stored pages are always those of one index entry, so what they prove is what that
+`docs/formats.md` section 5. The stored pages are always those of one index entry, so what they prove is what that
 entry states: the newest one, or, where witnesses are asked, the newest that they have cosigned (`settle`), so that
 there is never a moment without a proof that holds. Pages are worked out before the log is locked.
 """

@@ -1,4 +1,4 @@
-"""That one serial belongs to a committed code set, with no word on its neighbours (`design/formats.md` section 8)."""
+"""That one serial belongs to a committed code set, with no word on its neighbours (`docs/formats.md` section 8)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whose key counts when: the registry of keys as registrars' statements build it, entry by entry.
 
-`design/formats.md` section 1, "Who may sign what". Everything about a single key pair is in `key_pairs`, whose names
+`docs/formats.md` section 1, "Who may sign what". Everything about a single key pair is in `key_pairs`, whose names
 are offered here too.
 """
 

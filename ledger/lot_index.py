@@ -1,4 +1,4 @@
-"""The lot index: a Merkle map from subject to the newest entry of its chain (`design/formats.md` section 5).
+"""The lot index: a Merkle map from subject to the newest entry of its chain (`docs/formats.md` section 5).
 
 Hashes, proofs of presence and absence, and the map itself as a persistent binary trie in memory, for replay: what an
 auditor builds from the entries to recompute every published root.

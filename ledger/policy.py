@@ -1,6 +1,6 @@
 """Whom a verifier trusts: logs, witnesses, quorum, auditors and registrars, read from a policy file that fails closed.
 
-C2SP tlog-policy, with our lines as comments of that format (`design/formats.md` section 6). Nothing of it ever comes
+C2SP tlog-policy, with our lines as comments of that format (`docs/formats.md` section 6). Nothing of it ever comes
 from what is being verified.
 """
 

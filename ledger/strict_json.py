@@ -1,6 +1,6 @@
 """Reading JSON so that no two readers can see two different things in it, and writing it back compactly.
 
-RFC 8259 as narrowed by I-JSON (RFC 7493) and `design/interface.md`, "Errors and limits": UTF-8 without a byte order
+RFC 8259 as narrowed by I-JSON (RFC 7493) and `docs/formats.md`, "Standards": UTF-8 without a byte order
 mark, no duplicate names, no NaN or Infinity, no NUL, no lone surrogates, whole numbers within 2**53, decimals of at
 most 15 significant digits, nesting of at most 32.
 """

@@ -1,6 +1,6 @@
 """Checking a receipt or a proof bundle offline: no network, no database, no clock, no trust in what is checked.
 
-`design/formats.md` sections 1, 2, 4, 5, 6 and 8. The policy brings the logs, witnesses and registrars; everything
+`docs/formats.md` sections 1, 2, 4, 5, 6 and 8. The policy brings the logs, witnesses and registrars; everything
 else (keys, roles, chains) is rebuilt from the bundle's own statements, in log order.
 
 Three points the formats leave to the verifier are decided here. The quorum time is the moment at which the k-th of

@@ -1,6 +1,6 @@
 """GS1 Digital Link URIs: parsed strictly, built in one spelling.
 
-Source: GS1 Digital Link Standard, URI Syntax 1.4 (uncompressed form); `design/formats.md` section 7 for the one
+Source: GS1 Digital Link Standard, URI Syntax 1.4 (uncompressed form); `docs/formats.md` section 7 for the one
 spelling that this house signs and prints: https, lower-case host without default port, no stem, 14-digit GTIN, escapes
 in upper-case hexadecimal and only where the standard asks for them (everything but letters, digits, `-`, `.`, `_`).
 """
@@ -91,7 +91,7 @@ class DigitalLink:
         return " ".join(f"({ai}) {value}" for ai, value in self.identifiers)
 
     def canonical(self, host: str | None = None, *, attributes: bool = False) -> str:
-        """The one spelling of what this link identifies (`design/formats.md`, section 7), on `host` or its own.
+        """The one spelling of what this link identifies (`docs/formats.md`, section 7), on `host` or its own.
 
         Attributes describe the thing and do not identify it: they are left out unless asked for. Raises
         DigitalLinkError for an impossible host.
@@ -173,7 +173,7 @@ def build(host: str, gtin: str, lot: str | None = None, serial: str | None = Non
 
 
 def is_canonical(uri: str, host: str | None = None) -> bool:
-    """Whether `uri` is a valid Digital Link in its one spelling (`design/formats.md`, section 7), on `host` if given.
+    """Whether `uri` is a valid Digital Link in its one spelling (`docs/formats.md`, section 7), on `host` if given.
 
     A link with stem, query or fragment is not: it names the same thing in another way.
     """

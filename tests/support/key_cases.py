@@ -1,7 +1,7 @@
 """When a signature counts and when not: one list of short ledgers, for every verifier to give the same answer on.
 
 A case is a list of statements with their log times. All but the last hold; `rule` is why the last does not count, None
-when it does. `design/formats.md` section 1, "Who may sign what".
+when it does. `docs/formats.md` section 1, "Who may sign what".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A log in memory with actors, witnesses and lot indexes, and the bundles one can make from it.
 
-Written against `design/formats.md` with the tree and entry functions only, so that tests of the verifier need no
+Written against `docs/formats.md` with the tree and entry functions only, so that tests of the verifier need no
 database and can make a log say anything, honest or not.
 """
 
