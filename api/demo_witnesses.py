@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -64,21 +64,22 @@ def running_witnesses(root: Path, log: VerifierKey, log_url: str) -> Iterator[li
 
     Their addresses are new at every start, and take requests at once: the sockets listen before the processes do.
     """
-    with ExitStack() as stack:
-        yield [stack.enter_context(_running(one, root / one.folder, log, log_url)) for one in WITNESSES]
+    running: list[RunningWitness] = []
+    try:
+        for witness in WITNESSES:
+            running.append(_started(witness, root / witness.folder, log, log_url))
+        yield running
+    finally:
+        _end([one.process for one in running])
 
 
-@contextmanager
-def _running(witness: Witness, data: Path, log: VerifierKey, log_url: str) -> Iterator[RunningWitness]:
+def _started(witness: Witness, data: Path, log: VerifierKey, log_url: str) -> RunningWitness:
     verifier = WitnessHome(data).signer(witness.key_name, None).verifier
     about = f"{log.vkey()} {log_url}" if witness.audits else log.vkey()
     with listen(_HOST, 0) as listening, (data / "service.log").open("ab") as told:
         url = f"http://{_HOST}:{listening.getsockname()[1]}"
         process = _start(data, about, listening, told)
-    try:
-        yield RunningWitness(witness, verifier, url, data, process)
-    finally:
-        _end(process)
+    return RunningWitness(witness, verifier, url, data, process)
 
 
 def _start(data: Path, log: str, listening: socket.socket, told: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -94,11 +95,14 @@ def _start(data: Path, log: str, listening: socket.socket, told: IO[bytes]) -> s
     )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(_PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """All at once: each answers what is under way first."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    for process in processes:
+        try:
+            process.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
