@@ -12,7 +12,7 @@ from .damage import Damage, Look, Step, damage, look, rows_of
 from .entry import LOT_INDEX, Entry
 from .errors import ProofError
 from .index_pages import decode_page, page_hash
-from .lot_index import EMPTY
+from .lot_index import EMPTY, Head
 from .reader import LogReader, portions
 
 _SUBJECTS_AT_ONCE = 500
@@ -196,4 +196,8 @@ def _slots(
     if computed != expected:
         found.append(damage(tables.index_page, f"hash {expected.hex()}", computed.hex(), prefix=name))
         return {}
+    for place, slot in page.items():  # a single key hashes the same at whatever place it is written down
+        if isinstance(slot, Head) and slot.subject[: len(name) + 1] != name + bytes((place,)):
+            found.append(damage(tables.index_page, f"{slot.subject.hex()} at its place", str(place), prefix=name))
+            return {}
     return dict(page)
