@@ -104,7 +104,7 @@ PolicyFile = Annotated[Path | None, typer.Option("--policy", help="信任策略�
 # ---------------------------------------------------------------- the demo and the service
 
 
-@app.command()
+@app.command(short_help="演示：装载、验证三个批次，然后服务 / load, verify and serve the samples")
 def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="端口 / port (8000, or a free one)")] = None,
     data: Annotated[Path, typer.Option(help="演示目录 / directory of the demo")] = Path("suyuan-demo"),
@@ -120,7 +120,7 @@ def demo(
     raise typer.Exit(Demo(data.resolve(), host=host, port=port).run(once=once))
 
 
-@app.command()
+@app.command(short_help="建立数据目录 / make a data directory")
 def init(
     public_host: Annotated[
         str | None, typer.Option(help="标识域，建立后不可改 / identity host, fixed for ever (SUYUAN_PUBLIC_HOST)")
@@ -171,7 +171,7 @@ def init(
         print(f"请妥善备份口令与密钥 back up the passphrase and the keys: {places.passphrase}, {places.keys}")
 
 
-@app.command()
+@app.command(short_help="运行服务 / run the service")
 def serve(
     host: Annotated[str | None, typer.Option(help="监听地址 / address to listen on")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="端口 / port")] = None,
@@ -235,7 +235,7 @@ def policy_set_witnesses(
     print(f"请重启服务 restart the service; {places.policy}")
 
 
-@app.command()
+@app.command(short_help="见证者的警报 / alarms about witnesses")
 def alarms(
     clear: Annotated[
         list[str] | None,
@@ -286,7 +286,7 @@ def registrar_change(
     print(f"请重启服务 restart the service; {places.policy}")
 
 
-@app.command()
+@app.command(short_help="重建派生数据表 / rebuild the derived tables")
 def rebuild(data: Data = None) -> None:
     """由账本重放，重建全部派生数据表。 Rebuild all derived tables by replaying the ledger."""
     from ..trace.replay import rebuild as replay
@@ -298,7 +298,7 @@ def rebuild(data: Data = None) -> None:
     print(f"已由 {entries} 条账本条目重建  rebuilt from {entries} entries")
 
 
-@app.command()
+@app.command(short_help="自检 / self-check of everything stored")
 def check(
     data: Data = None, lang: Annotated[Lang | None, typer.Option(help="报告语言 / language of the report")] = None
 ) -> None:
@@ -316,7 +316,7 @@ def check(
     raise typer.Exit(0 if report.ok else FAILED)
 
 
-@app.command()
+@app.command(short_help="运行中备份 / back up while serving")
 def backup(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="新目录 / a new directory")], data: Data = None
 ) -> None:
@@ -332,7 +332,7 @@ def backup(
     print(f"{manifest.size} 条 entries, {len(manifest.files)} 个文件 files: {directory}")
 
 
-@app.command()
+@app.command(short_help="由备份恢复 / make a data directory from a backup")
 def restore(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="备份 / the backup")],
     data: Annotated[Path, typer.Option("--data", help="新数据目录 / data directory to make")],
@@ -355,7 +355,7 @@ def restore(
         print(f"{restored.reason_zh}\n{restored.reason_en}")
 
 
-@app.command()
+@app.command(short_help="备份清单 / list backups")
 def backups(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="存放备份的目录 / folder of backups")],
     data: Data = None,
@@ -418,7 +418,7 @@ def key_new(
         print(f"交登记机构 for the registrar: {path.with_suffix('.key.json')}")
 
 
-@app.command()
+@app.command(short_help="签署事件 / sign events with a device key")
 def sign(
     files: Annotated[list[Path], typer.Argument(metavar="EVENT.json...", help="事件或记录 / events or records")],
     key: KeyFile,
@@ -457,7 +457,7 @@ def sign(
         out.write_text(text, encoding="ascii")
 
 
-@app.command()
+@app.command(short_help="提交声明，保存回执 / submit statements, keep receipts")
 def submit(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="`sign` 的输出 / what `sign` wrote")],
     url: Url,
@@ -481,7 +481,7 @@ def submit(
             print(f"{recorded.index}  {path}" + ("  （已在账本上 already there）" if recorded.duplicate else ""))
 
 
-@app.command()
+@app.command(short_help="装载记录目录 / load a directory of records")
 def load(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="记录目录 / directory of records")],
     url: Url,
@@ -558,7 +558,7 @@ def api_key_revoke(
 # ---------------------------------------------------------------- verifying and measuring
 
 
-@app.command()
+@app.command(short_help="离线验证 / verify a bundle or receipt offline")
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="证明包或回执 / proof bundle, or a receipt")],
     policy: Annotated[Path, typer.Option("--policy", help="信任策略文件 / policy file: whom to trust")],
@@ -585,7 +585,7 @@ def verify(
     raise typer.Exit(0 if ok else FAILED)
 
 
-@app.command()
+@app.command(short_help="独立审计账本 / audit a whole ledger")
 def audit(
     source: Annotated[str, typer.Argument(metavar="URL_OR_DIR", help="服务、镜像或备份 / service, mirror or backup")],
     policy: Annotated[Path, typer.Option("--policy", help="信任策略文件 / policy file: whom to trust")],
@@ -623,7 +623,7 @@ def audit(
     raise typer.Exit(0 if report.ok else FAILED)
 
 
-@app.command()
+@app.command(short_help="性能测量 / benchmarks")
 def bench(
     name: Annotated[str, typer.Argument(help="ledger")] = "ledger",
     quick: Annotated[bool, typer.Option("--quick", help="少量试跑 / a small part of the work")] = False,

@@ -276,7 +276,7 @@ class Demo:
             "",
         )
         policy, proof = self.root / "policy", self.root / "proofs" / f"{FAMILIES[0]}.proof.json"
-        say("离线验证", "verify offline", f"suyuan verify {proof} --policy {policy}")
+        say("离线验证", "verify offline", f"{_command()} verify {proof} --policy {policy}")
         say("首页", "home page", f"{base_url}/")
         say("接口文档", "API documentation", f"{base_url}/docs")
         if urlsplit(base_url).hostname in ("127.0.0.1", "::1"):
@@ -349,6 +349,11 @@ def _witnessed(report: BundleReport) -> Iterator[str]:
         for name, time_s in checkpoint.cosigned.items():
             audited = "，已审计 and audited" if name == checkpoint.auditors else ""
             yield f"见证 witnessed: {name} {datetime.fromtimestamp(time_s).astimezone():%Y-%m-%d %H:%M:%S%z}{audited}"
+
+
+def _command() -> str:
+    """How people call this program: by its name where a shell finds it, else by its place, as under `./run`."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "suyuan" and not shutil.which("suyuan") else "suyuan"
 
 
 def _actors(directories: Sequence[Directory]) -> list[str]:
