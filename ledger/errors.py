@@ -71,7 +71,7 @@ class ProofError(Exception):
 class LogHalted(Exception):
     """The log refuses to sign (formats section 3).
 
-    `reason` is one of `state-disagrees`, `clock-behind`, `clock-jump`, `rollback`, `closed`; `evidence` holds what disagreed.
+    `reason` is one of `state-disagrees`, `clock-behind`, `clock-jump`, `rollback`, `closed`; `evidence`: what it saw.
     """
 
     def __init__(self, reason: str, evidence: Mapping[str, object] | None = None) -> None:
