@@ -136,6 +136,11 @@ def _environment(folder: Path) -> dict[str, str]:
     return {**kept, "PATH": path, "PORT": str(port), "XDG_DATA_HOME": str(folder / "share"), "LANG": "C.UTF-8"}
 
 
+@pytest.mark.slow
+def test_every_member_of_demo_json_is_documented(demo: Path) -> None:
+    assert sorted(set(json.loads((demo / "demo.json").read_bytes())) - set(table_rows(page("formats.md")))) == []
+
+
 # ---------------------------------------------------------------- nothing is left untold
 
 
