@@ -10,24 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
-import signal
 import tempfile
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .audit_range import KeyMaterial, RangeFacts, examine
 from .audit_report import AuditReport, Previous, Tally
-from .audit_source import AuditSource, SourceAddress, open_source
+from .audit_source import AuditSource
 from .audit_state import AuditState
+from .audit_workers import Task, examined
 from .encoding import base64_bytes, base64_text
 from .errors import ProofError, Refusal
 from .merkle import HASH_SIZE, consistency_path, verify_consistency
@@ -274,7 +268,7 @@ class _Audit:
                 full = state.take(facts)
                 if facts.first <= last_cosigned < facts.last:
                     entry = facts.entries[last_cosigned - facts.first]
-                    self._cosigned_time_ms = 0 if entry is None else entry.time_ms
+                    self._cosigned_time_ms = 0 if entry is None else entry[0]
                 facts.findings.sort(key=lambda one: -1 if one.index is None else one.index)
                 self._tally.add(facts.findings)
                 for level, index, hashes in full:
@@ -296,14 +290,9 @@ class _Audit:
         if self._jobs < 2 or address is None or len(places) < 2:
             yield (examine(self._source, *place, size, origin=origin, keys=keys) for place in places)
             return
-        task = _Task(address, size, origin, None if keys is None else keys.path)
-        pool = ProcessPoolExecutor(
-            min(self._jobs, len(places)), multiprocessing.get_context("spawn"), _start_worker, (task,)
-        )
-        try:
-            yield _in_order(pool, places, 2 * self._jobs)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        task = Task(address, size, origin, None if keys is None else keys.path)
+        with examined(task, places, self._jobs) as ranges:
+            yield ranges
 
     def _compare_tile(self, level: int, index: int, hashes: bytes) -> None:
         """A tile above the leaves is what the tiles below give; the child that differs is named."""
@@ -332,6 +321,7 @@ class _Audit:
     # ------------------------------------------------------------ the end
 
     def _end(self, state: AuditState, verdict: CheckpointVerdict, cosigned: CheckpointVerdict | None) -> None:
+        self._tally.add(state.statements.end())
         for level, index, hashes in state.partial_tiles():
             self._compare_tile(level, index, hashes)
         if state.root(self._rest) != verdict.root:
@@ -384,7 +374,7 @@ class _Audit:
             cosigned,
             note,
             previous,
-            tuple(tally.findings),
+            tuple(sorted(tally.findings, key=lambda one: -1 if one.index is None else one.index)),
             dict(tally.counts),
             tuple(sorted(tally.entries)),
             tally.complete,
@@ -395,61 +385,3 @@ class _Audit:
         if state is None:
             return report
         return report.walked(state.figures(), resumed)
-
-
-# ---------------------------------------------------------------- other processes
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What a process needs to know to examine any range of the log."""
-
-    address: SourceAddress
-    size: int
-    origin: str
-    keys: Path | None
-
-
-class _Worker:
-    """In a process of its own: the source opened there."""
-
-    def __init__(self, task: _Task) -> None:
-        self._task = task
-        self._source = open_source(task.address)
-        self._keys = None if task.keys is None else KeyMaterial(task.keys)
-
-    def examine(self, first: int, last: int) -> RangeFacts:
-        return examine(self._source, first, last, self._task.size, origin=self._task.origin, keys=self._keys)
-
-
-_worker: _Worker | None = None
-
-
-def _start_worker(task: _Task) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells when to stop
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker = _Worker(task)
-
-
-def _end_with_parent() -> None:
-    """A main process that is killed tells nobody: its workers must not wait for it for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _examine(first: int, last: int) -> RangeFacts:
-    assert _worker is not None  # _start_worker ran first
-    return _worker.examine(first, last)
-
-
-def _in_order(pool: ProcessPoolExecutor, places: list[tuple[int, int]], ahead: int) -> Iterator[RangeFacts]:
-    """Results in order, with at most `ahead` ranges under way or waiting to be taken."""
-    waiting = deque(places)
-    running: deque[Future[Any]] = deque()
-    while waiting or running:
-        while waiting and len(running) < ahead:
-            running.append(pool.submit(_examine, *waiting.popleft()))
-        yield running.popleft().result()

@@ -11,23 +11,22 @@ file (`KeyMaterial`); a signature whose key has not been seen yet is handed back
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .audit_source import AuditSource, StatementLine
-from .entry import LOT_INDEX, Entry
+from .entry import LOT_INDEX
 from .errors import ProofError, Refusal
 from .keys import PublicKey
 from .merkle import HASH_SIZE, leaf_hash, parents
-from .replay import EVENT, made_in
+from .quick_read import Claims, EntryText, read_claims, read_entry, read_event_subjects
+from .replay import EVENT
 from .report import Finding
-from .statement import Statement, parse_statement
-from .subjects import CORRECTS, event_subjects, own_subjects, subject_hash
+from .subjects import CORRECTS, own_subjects, subject_hash
 from .tile_source import TileMissing
 from .tiles import ENTRIES, TILE_WIDTH, parse_bundle, tile_path, tile_width
 
@@ -35,40 +34,19 @@ KEY_SIZE = 16
 """How much of a SHA-256 tells signing inputs, eventIDs and lots apart: 128 bits."""
 
 
-class EntryFacts(NamedTuple):
-    """An entry that parses. `subjects` is the concatenation of the chain lines' subjects, in order."""
+# Plain tuples: they go from process to process by the million.
 
-    time_ms: int
-    subjects: bytes
-    seqs: tuple[int, ...]
-    previous: tuple[bytes | None, ...]
-    lot_index: tuple[int, bytes] | None
+EntryFacts: TypeAlias = "tuple[int, bytes, tuple[int, ...], tuple[bytes | None, ...], tuple[int, bytes] | None]"
+"""The last five fields of `EntryText`: time_ms, subjects, seqs, previous, lot_index."""
 
+StatementFacts: TypeAlias = (
+    "tuple[int, str, str, str, bytes, bytes | None, bytes | None, bytes | None, tuple[bytes, ...], bytes | None]"
+)
+"""A statement that belongs to its entry: index, typ, kid, iss, and names as digests of `KEY_SIZE` bytes:
 
-class EventFacts(NamedTuple):
-    """What an event says beyond its subjects; keys are digests of `KEY_SIZE` bytes."""
-
-    event: bytes | None
-    corrects: bytes | None
-    made: tuple[bytes, ...]
-    """Lots it makes that do not bear its issuer's name."""
-
-
-class StatementFacts(NamedTuple):
-    """A statement that belongs to its entry, at index `at`.
-
-    `subjects` are those it names itself, sorted and joined, None when it names them wrongly; `event` is for events,
-    `raw` for the other kinds, which are few and are read again in order.
-    """
-
-    at: int
-    typ: str
-    kid: str
-    iss: str
-    signing: bytes
-    subjects: bytes | None
-    event: EventFacts | None
-    raw: bytes | None
+signing input; eventID and the eventID it corrects, if any; then, where it corrects one, the subjects it names itself,
+sorted and joined; lots it makes that do not bear its issuer's name; the statement, unless it is an event.
+"""
 
 
 class Unverified(NamedTuple):
@@ -153,7 +131,7 @@ def examine(
     Raises SourceUnavailable and NoStatements; whatever else is wrong becomes a finding.
     """
     facts = RangeFacts(first, last)
-    read: list[Entry | None] = []
+    read: list[EntryText | None] = []
     for number in range(first // TILE_WIDTH, -(-last // TILE_WIDTH)):
         read += _bundle(source, number, size, facts)
     if keys is not None:
@@ -164,17 +142,17 @@ def examine(
 # ---------------------------------------------------------------- entries and their tile
 
 
-def _bundle(source: AuditSource, number: int, size: int, facts: RangeFacts) -> list[Entry | None]:
+def _bundle(source: AuditSource, number: int, size: int, facts: RangeFacts) -> list[EntryText | None]:
     """One bundle and the tile of its leaf hashes."""
     first, width = number * TILE_WIDTH, tile_width(0, number, size)
     encoded = _entries(source, number, width, facts)
     own = [b"" if one is None else leaf_hash(one) for one in encoded]
     leaves = _leaves(source, number, width, own, facts)
-    entries: list[Entry | None] = []
+    entries: list[EntryText | None] = []
     for position, one in enumerate(encoded):
         entry = None if one is None else _parsed(one, first + position, facts)
         entries.append(entry)
-        facts.entries.append(None if entry is None else _facts_of(entry))
+        facts.entries.append(None if entry is None else entry[2:])
     facts.leaves += leaves
     if width == TILE_WIDTH:
         for _ in range(8):
@@ -222,23 +200,12 @@ def _leaves(source: AuditSource, number: int, width: int, own: Sequence[bytes], 
     return tile
 
 
-def _parsed(encoded: bytes, index: int, facts: RangeFacts) -> Entry | None:
+def _parsed(encoded: bytes, index: int, facts: RangeFacts) -> EntryText | None:
     try:
-        return Entry.parse(encoded)
+        return read_entry(encoded)
     except ProofError as error:
         facts.fail("entry", index, f"条目文本不成立({error.message})", f"it is no entry: {error.message}")
         return None
-
-
-def _facts_of(entry: Entry) -> EntryFacts:
-    chain = entry.chain
-    return EntryFacts(
-        entry.time_ms,
-        b"".join([link.subject for link in chain]),
-        tuple([link.seq for link in chain]),
-        tuple([link.previous for link in chain]),
-        entry.index,
-    )
 
 
 # ---------------------------------------------------------------- statements
@@ -247,7 +214,7 @@ def _facts_of(entry: Entry) -> EntryFacts:
 class _Statements:
     """The statements of a range against its entries."""
 
-    def __init__(self, facts: RangeFacts, entries: Sequence[Entry | None], origin: str, keys: KeyMaterial) -> None:
+    def __init__(self, facts: RangeFacts, entries: Sequence[EntryText | None], origin: str, keys: KeyMaterial) -> None:
         self._facts = facts
         self._entries = entries
         self._origin = origin
@@ -258,10 +225,10 @@ class _Statements:
         given: dict[int, StatementLine] = {}
         try:
             for line in source.statements(facts.first, facts.last):
-                if line.index in given or not facts.first <= line.index < facts.last:
+                if line.at in given or not facts.first <= line.at < facts.last:
                     zh, en = "声明列表中编号重复或越界", "a statement is listed twice or where none was asked for"
-                    facts.fail("statement-list", line.index, zh, en)
-                given[line.index] = line
+                    facts.fail("statement-list", line.at, zh, en)
+                given[line.at] = line
         except ProofError as error:
             facts.fail("statement-list", facts.first, f"声明列表无法读取({error.message})", str(error), "statements")
         for position, entry in enumerate(self._entries):
@@ -274,85 +241,91 @@ class _Statements:
             elif entry is not None:
                 self._judge(one, entry)
 
-    def _judge(self, line: StatementLine, entry: Entry) -> None:
-        facts, index = self._facts, line.index
-        if sha256(line.statement).digest() != entry.statement:
+    def _judge(self, line: StatementLine, entry: EntryText) -> None:
+        facts, index = self._facts, line.at
+        last_dot = line.statement.rfind(b".")
+        signing = sha256(line.statement[:last_dot])
+        whole = signing.copy()
+        whole.update(line.statement[last_dot:])
+        if whole.digest() != entry.statement:
             zh, en = "不是该条目所承诺的声明", "is not the statement its entry commits to"
             facts.fail("statement-hash", index, zh, en)
             return
         try:
-            statement = parse_statement(line.statement)
+            statement = read_claims(line.statement)
         except Refusal as refusal:
             facts.fail(refusal.rule, index, refusal.zh, refusal.en)
             return
-        if statement.typ != entry.typ:
+        typ = statement.typ
+        if typ != entry.typ:
             facts.fail("statement-type", index, "类型与条目不符", "is of another type than its entry")
         if statement.aud != self._origin:
             zh, en = "不是写给这个日志的", f"is meant for the log {statement.aud!r}"
             facts.fail("statement-audience", index, zh, en)
-        subjects = self._subjects(statement, index)
-        event = self._event(statement, index) if statement.typ == EVENT else None
-        if statement.typ == "key+jwt":
+        own, made = self._subjects(statement, index)
+        event_id = corrects = None
+        names: tuple[bytes, ...] = ()
+        if typ == EVENT:
+            event_id, corrects = self._event(statement.body, index)
+            own_name = f"lot/{statement.iss}/"
+            names = tuple([short(lot) for lot in made if not lot.startswith(own_name)])
+        elif typ == "key+jwt":
             self._learn(statement.body.get("jwk"))
+        if corrects is None:
+            if own == b"":
+                zh, en = "声明没有涉及任何对象", "a statement concerns at least one subject"
+                facts.fail("subject-none", index, zh, en)
+            elif own is not None and own != entry.subjects:
+                chain_lines(facts, index)
+            own = None
         self._verify(statement, index)
-        facts.statements.append(
-            StatementFacts(
-                index,
-                statement.typ,
-                statement.kid,
-                statement.iss,
-                statement.signing_hash[:KEY_SIZE],
-                subjects,
-                event,
-                None if statement.typ == EVENT else line.statement,
-            )
-        )
+        raw = None if typ == EVENT else line.statement
+        name = signing.digest()[:KEY_SIZE]
+        facts.statements.append((index, typ, statement.kid, statement.iss, name, event_id, corrects, own, names, raw))
 
-    def _subjects(self, statement: Statement, index: int) -> bytes | None:
+    def _subjects(self, statement: Claims, index: int) -> tuple[bytes | None, Sequence[str]]:
+        """The subjects it names itself, sorted and joined, None when it names them wrongly; and the lots it makes."""
         try:
-            return b"".join(sorted({_hash_of(one) for one in own_subjects(statement.typ, statement.body)}))
+            if statement.typ == EVENT:
+                return read_event_subjects(statement.body)
+            return b"".join(sorted({subject_hash(one) for one in own_subjects(statement.typ, statement.body)})), ()
         except Refusal as refusal:
             self._facts.fail(refusal.rule, index, refusal.zh, refusal.en)
-            return None
+            return None, ()
 
-    def _event(self, statement: Statement, index: int) -> EventFacts:
-        body = statement.body
+    def _event(self, body: Mapping[str, Any], index: int) -> tuple[bytes | None, bytes | None]:
+        """The names of its eventID and of the eventID it corrects."""
         event_id, corrects = body.get("eventID"), body.get(CORRECTS)
         if not isinstance(event_id, str):
             self._facts.fail("event-id", index, "事件缺少 eventID", "an event has an eventID")
         if CORRECTS in body and not isinstance(corrects, str):
             corrects = ""  # an eventID that no event has
-        own_name = f"lot/{statement.iss}/"
-        made: tuple[bytes, ...] = ()
-        with suppress(Refusal):  # told when its subjects were read
-            lots = event_subjects(body, *made_in(body))
-            made = tuple(short(lot) for lot in lots if not lot.startswith(own_name))
-        return EventFacts(
+        return (
             short(event_id) if isinstance(event_id, str) else None,
             short(corrects) if isinstance(corrects, str) else None,
-            made,
         )
 
     def _learn(self, jwk: Any) -> None:
         with suppress(Refusal):  # told when the key statement takes effect
             self._keys.seen(PublicKey.from_jwk(jwk))
 
-    def _verify(self, statement: Statement, index: int) -> None:
+    def _verify(self, statement: Claims, index: int) -> None:
         public = self._keys(statement.kid)
         if public is None:
-            message = statement.raw[: statement.raw.rindex(b".")]
-            self._facts.unverified.append(Unverified(index, statement.alg, statement.kid, message, statement.signature))
+            waiting = Unverified(index, statement.alg, statement.kid, statement.message, statement.signature)
+            self._facts.unverified.append(waiting)
             return
         self._facts.verified += 1
-        if not statement.verify(public):
+        if statement.alg != public.alg or not public.verify(statement.message, statement.signature):
             self._facts.fail("statement-signature", index, "签名不成立", "the signature does not hold")
+
+
+def chain_lines(facts: RangeFacts, index: int) -> None:
+    """Note that the chain lines of an entry are not those that follow from its statement."""
+    zh, en = "链行与声明涉及的对象不符", "the chain lines are not those that follow from the statement"
+    facts.fail("chain-lines", index, zh, en)
 
 
 def short(text: str) -> bytes:
     """A digest that stands for a name in the state of an audit."""
     return sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_SIZE]
-
-
-@lru_cache(maxsize=1 << 15)
-def _hash_of(subject: str) -> bytes:
-    return subject_hash(subject)

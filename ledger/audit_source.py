@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
 
 import httpx
 import orjson
@@ -38,11 +38,10 @@ class NoStatements(SourceUnavailable):
     """The source does not give statements: a public mirror, or credentials without the right to them."""
 
 
-@dataclass(frozen=True)
-class StatementLine:
-    """One line of `statements.ndjson`: the statement of the entry at `index`, and its private fields with classes."""
+class StatementLine(NamedTuple):
+    """One line of `statements.ndjson`: the statement of entry `at`, and its private fields with their classes."""
 
-    index: int
+    at: int
     statement: bytes
     disclosures: tuple[tuple[str, str], ...] = ()
 
@@ -306,9 +305,9 @@ class _StatementsFile(AbstractContextManager["_StatementsFile"]):
             if not line.endswith(b"\n"):
                 raise ProofError("statements.ndjson is cut short", where="statements.ndjson")
             parsed = _statement_line(line)
-            if parsed.index >= last:
+            if parsed.at >= last:
                 return
-            if parsed.index >= first:
+            if parsed.at >= first:
                 yield parsed
 
     def _line_after(self, offset: int) -> tuple[int, bytes]:
@@ -320,20 +319,22 @@ class _StatementsFile(AbstractContextManager["_StatementsFile"]):
 
 
 def _index_of(line: bytes) -> int:
-    return _statement_line(line).index
+    return _statement_line(line).at
 
 
 def _statement_line(line: bytes) -> StatementLine:
     """Read a line leniently: the statement is checked by its hash, disclosures by their digests."""
     try:
         item = orjson.loads(line)
-        disclosures = tuple((one["disclosure"], one["visibility"]) for one in item.get("disclosures", ()))
-        parsed = StatementLine(item["index"], item["statement"].encode("ascii"), disclosures)
+        index, statement, given = item["index"], item["statement"].encode("ascii"), item.get("disclosures")
+        disclosures = tuple([(one["disclosure"], one["visibility"]) for one in given]) if given else ()
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ProofError("a line of statements is not index, statement and disclosures", where="statements") from error
-    if type(parsed.index) is not int or not all(isinstance(text, str) for pair in disclosures for text in pair):
+    if type(index) is not int or (
+        disclosures and not all(isinstance(one, str) for pair in disclosures for one in pair)
+    ):
         raise ProofError("a line of statements is not index, statement and disclosures", where="statements")
-    return parsed
+    return StatementLine(index, statement, disclosures)
 
 
 def _projection(content: bytes) -> Mapping[str, Any]:

@@ -7,7 +7,9 @@ last save.
 
 from __future__ import annotations
 
+import importlib
 import json
+import sqlite3
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +17,6 @@ from typing import Any, NamedTuple
 
 from .audit_range import EntryFacts, KeyMaterial, RangeFacts
 from .audit_statements import STATEMENT_SCHEMA, STATEMENT_TABLES, StatementOrder
-from .database import sqlite_module
 from .encoding import base64_text
 from .head_map import HeadMap, bits_for
 from .keys import Registrar
@@ -81,8 +82,8 @@ class AuditState:
         self.tiles = Edge()
         """Edge of the tree over the full level-0 tiles: its level 0 is level 1 of the log."""
         self._partial: dict[int, bytes] = {}
-        self._database = sqlite_module().connect(path, isolation_level=None)
-        self.statements = StatementOrder(self._database, origin, registrars, keys)
+        self._database = _connect(path)
+        self.statements = StatementOrder(self._database, path, origin, registrars, keys)
         self._open(purpose, size)
 
     # ------------------------------------------------------------ the file
@@ -101,6 +102,7 @@ class AuditState:
         for table in ("meta", "bucket", "recent", *STATEMENT_TABLES):
             execute(f"DELETE FROM {table}")
         self.heads = HeadMap(bits_for(size))
+        self.statements.start()
         self._put("purpose", purpose.encode())
 
     def _load(self) -> None:
@@ -147,6 +149,7 @@ class AuditState:
 
     def close(self) -> None:
         """Let go of the file; what was not saved is lost."""
+        self.statements.close()
         self._database.execute("ROLLBACK")
         self._database.close()
 
@@ -204,28 +207,25 @@ class AuditState:
         return tree_root(self.tiles, rest)
 
     def _entry(self, facts: RangeFacts, index: int, leaf: bytes, entry: EntryFacts) -> None:
-        if entry.time_ms < self.time_ms:
+        time_ms, subjects, seqs, previous, lot_index = entry
+        if time_ms < self.time_ms:
             facts.fail("log-time", index, "日志时间倒退", "the log's time falls")
-        self.time_ms = entry.time_ms
-        if entry.lot_index is not None:
-            self._index(facts, index, entry.time_ms, *entry.lot_index)
-        subjects, pending, get = entry.subjects, self._pending, self.heads.get
+        self.time_ms = time_ms
+        if lot_index is not None:
+            self._index(facts, index, time_ms, *lot_index)
+        pending, get = self._pending, self.heads.get
         at = 0
-        for seq, previous in zip(entry.seqs, entry.previous, strict=True):
+        for seq, before in zip(seqs, previous, strict=True):
             subject = subjects[at : at + 32]
             at += 32
             head = pending.get(subject) or get(subject)
-            if head is None:
-                holds = seq == 0
-            else:
-                holds = seq == head[0] + 1 and previous == head[1]
-            if not holds:
+            if (seq != 0) if head is None else (seq != head[0] + 1 or before != head[1]):
                 _chain_fault(facts, index, subject, seq, head)
             pending[subject] = (seq, leaf)
-        self._recent.append(_Recent(index, entry.time_ms, leaf, subjects, entry.seqs))
+        self._recent.append(_Recent(index, time_ms, leaf, subjects, seqs))
         if subjects and self.uncovered is None:
-            self.uncovered = (index, entry.time_ms)
-        while self._recent[0].time_ms < entry.time_ms - 2 * INDEX_LAG_MS:
+            self.uncovered = (index, time_ms)
+        while self._recent[0].time_ms < time_ms - 2 * INDEX_LAG_MS:
             self._merge(self._recent.popleft())  # no index may leave it out any more
 
     def _remember(self, one: _Recent) -> None:
@@ -268,6 +268,15 @@ class AuditState:
         if self.heads.root != root:
             zh, en = "索引根与条目算出的不符", "the index root is not that of the entries it covers"
             facts.fail("index-root", index, zh, en)
+
+
+def _connect(path: Path) -> Any:
+    """By `pysqlite3` where it is installed: older SQLite has no STRICT tables."""
+    try:
+        module: Any = importlib.import_module("pysqlite3.dbapi2")
+    except ImportError:
+        module = sqlite3
+    return module.connect(path, isolation_level=None)
 
 
 def tree_root(full: Edge, rest: bytes) -> bytes:

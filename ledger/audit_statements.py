@@ -1,37 +1,42 @@
 """What statements may say only in log order: whose keys count, who has which role, what was there already.
 
 The rules are those of `replay`, which judges the few statements of a bundle in memory, and are judged here for whole
-logs: keys and roles stay in memory, signing inputs, eventIDs and makers of lots in an SQLite file.
+logs: keys and roles stay in memory, signing inputs and eventIDs in files (`audit_seen`), makers of lots in SQLite.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from .audit_range import EventFacts, KeyMaterial, RangeFacts, StatementFacts, Unverified, short
+from .audit_range import KeyMaterial, RangeFacts, Unverified, chain_lines, short
+from .audit_seen import SeenEvents, SeenOnce
 from .errors import Refusal
 from .keys import KeyRecord, KeyRing, PublicKey, Registrar
+from .report import Finding
 from .statement import Statement, parse_statement
 from .subjects import own_subjects
 
 STATEMENT_SCHEMA = """
-CREATE TABLE IF NOT EXISTS signed (signing BLOB PRIMARY KEY, entry INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS event (event BLOB PRIMARY KEY, entry INTEGER NOT NULL, subjects BLOB) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS maker (lot BLOB, actor TEXT, PRIMARY KEY (lot, actor)) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS key (kid TEXT PRIMARY KEY, record TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS actor (id TEXT PRIMARY KEY, roles TEXT NOT NULL) STRICT, WITHOUT ROWID;
 """
-STATEMENT_TABLES = ("signed", "event", "maker", "key", "actor")
+STATEMENT_TABLES = ("maker", "key", "actor")
 
 
 class StatementOrder:
-    """The statements of one log, range by range; `database` has the tables of `STATEMENT_SCHEMA`."""
+    """The statements of one log, range by range; `database` has the tables of `STATEMENT_SCHEMA`.
+
+    `files` is what the names of the files for signing inputs and eventIDs begin with.
+    """
 
     def __init__(
         self,
         database: Any,
+        files: Path,
         origin: str,
         registrars: Sequence[Registrar],
         keys: KeyMaterial,
@@ -42,13 +47,35 @@ class StatementOrder:
         self._roles: dict[str, frozenset[str]] = {}
         self._unsaved_kids: set[str] = set()
         self._unsaved_actors: set[str] = set()
+        self._files = files
+        self._corrections: list[tuple[int, bytes, bytes, bytes]] = []
+        """Of each event that corrects another: entry, the other's name, subjects of its own, subjects of its entry."""
         self.statements = 0
         self.signatures = 0
+        self._signed: SeenOnce
+        self._events: SeenEvents
         for registrar in registrars:
             keys.add(registrar.public)
 
+    def start(self) -> None:
+        """Begin with nothing."""
+        self._open(0, (0, 0))
+
+    def _open(self, signed: int, events: tuple[int, int]) -> None:
+        name = self._files.name
+        self._signed = SeenOnce(self._files.with_name(f"{name}.signed"), signed)
+        of_events = self._files.with_name(f"{name}.events"), self._files.with_name(f"{name}.subjects")
+        self._events = SeenEvents(*of_events, events)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._signed.close()
+        self._events.close()
+
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `save` gave, with the tables as they were then."""
+        self._open(saved["signed"], tuple(saved["events"]))
+        self._corrections = [(entry, *map(bytes.fromhex, rest)) for entry, *rest in saved["corrections"]]
         self.statements, self.signatures = saved["statements"], saved["signatures"]
         for (record,) in self._database.execute("SELECT record FROM key"):
             loaded = _key_record(json.loads(record))
@@ -67,7 +94,13 @@ class StatementOrder:
         many("INSERT OR REPLACE INTO actor VALUES (?, ?)", roles)
         self._unsaved_kids.clear()
         self._unsaved_actors.clear()
-        return {"statements": self.statements, "signatures": self.signatures}
+        return {
+            "statements": self.statements,
+            "signatures": self.signatures,
+            "signed": self._signed.flush(),
+            "events": self._events.flush(),
+            "corrections": [(entry, *(one.hex() for one in rest)) for entry, *rest in self._corrections],
+        }
 
     # ------------------------------------------------------------ a range
 
@@ -77,129 +110,97 @@ class StatementOrder:
             return
         self.statements += len(facts.statements)
         self.signatures += facts.verified
-        self._signed_once(facts)
+        self._signed.add([(one[4], one[0]) for one in facts.statements])
         waiting = {one.at: one for one in facts.unverified}
         faulty = {finding.index for finding in facts.findings}
-        made: list[tuple[bytes, str]] = []
-        events: list[tuple[bytes, int, bytes | None]] = []
-        new: dict[bytes, bytes | None] = {}
         told = len(facts.findings)
-        for one in facts.statements:
-            entry = facts.entries[one.at - facts.first]
+        events: list[tuple[bytes, int, bytes]] = []
+        for index, typ, kid, iss, _, event, corrects, own, made, raw in facts.statements:
+            entry = facts.entries[index - facts.first]
             assert entry is not None  # statements are judged beside an entry that was read
-            self._signature(facts, one, entry.time_ms, waiting.get(one.at))
-            subjects = one.subjects
-            if one.event is not None:
-                subjects = self._event(facts, one, one.event, events, new)
-                made += [(lot, one.iss) for lot in one.event.made]
-            if subjects is not None and subjects != entry.subjects:
-                zh, en = "链行与声明涉及的对象不符", "the chain lines are not those that follow from the statement"
-                facts.fail("chain-lines", one.at, zh, en)
-            if one.raw is not None:
+            time_ms, subjects = entry[0], entry[1]
+            self._signature(facts, (index, typ, kid, iss), time_ms, waiting.get(index))
+            if made:
+                self._database.executemany("INSERT OR IGNORE INTO maker VALUES (?, ?)", [(lot, iss) for lot in made])
+            if event is not None:
+                events.append((event, index, subjects))
+            if corrects is not None and own is not None:
+                self._corrections.append((index, corrects, own, subjects))
+            if raw is not None:
                 if len(facts.findings) > told:
                     faulty |= {finding.index for finding in facts.findings[told:]}
                     told = len(facts.findings)
-                self._store(made, events)
-                self._other(facts, one, one.raw, entry.time_ms, sound=one.at not in faulty)
-        self._store(made, events)
+                self._other(facts, index, typ, raw, time_ms, sound=index not in faulty)
+        self._events.add(events)
 
-    def _store(self, made: list[tuple[bytes, str]], events: list[tuple[bytes, int, bytes | None]]) -> None:
-        if made:
-            self._database.executemany("INSERT OR IGNORE INTO maker VALUES (?, ?)", made)
-            made.clear()
-        if events:
-            self._database.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?)", events)
-            events.clear()
+    def end(self) -> list[Finding]:
+        """What only the whole log can tell: signing inputs and eventIDs that occur twice, and corrections."""
+        facts = RangeFacts(0, 0)
+        for first, entry in self._signed.twice():
+            zh, en = f"同一声明已有条目 {first}", f"the same signing input has entry {first} already"
+            facts.fail("statement-twice", entry, zh, en)
+        waiting = self._corrections
+        for events, twice in self._events.passes():
+            for first, entry in twice:
+                zh, en = f"同一 eventID 已用于条目 {first}", f"entry {first} has the same eventID already"
+                facts.fail("event-id-twice", entry, zh, en)
+            left: list[tuple[int, bytes, bytes, bytes]] = []
+            for one in waiting:
+                entry, corrects, own, stated = one
+                place = events.get(corrects)
+                if place is None or place[0] >= entry:
+                    left.append(one)
+                elif _union(own, self._events.subjects(*place[1:])) != stated:
+                    chain_lines(facts, entry)
+            waiting = left
+        for entry, *_ in waiting:
+            zh, en = "更正的原事件不在此前的条目中", "the event it corrects is in no earlier entry"
+            facts.fail("corrected-missing", entry, zh, en)
+        return facts.findings
 
-    def _signed_once(self, facts: RangeFacts) -> None:
-        """One entry a signing input."""
-        rows = [(one.signing, one.at) for one in facts.statements]
-        added = self._database.executemany("INSERT OR IGNORE INTO signed VALUES (?, ?)", rows).rowcount
-        if added == len(rows):
-            return
-        for signing, index in rows:
-            query = "SELECT entry FROM signed WHERE signing = ?"
-            (first,) = self._database.execute(query, (signing,)).fetchone()
-            if first != index:
-                zh, en = f"同一声明已有条目 {first}", f"the same signing input has entry {first} already"
-                facts.fail("statement-twice", index, zh, en)
-
-    def _signature(self, facts: RangeFacts, one: StatementFacts, time_ms: int, waiting: Unverified | None) -> None:
+    def _signature(
+        self, facts: RangeFacts, signed: tuple[int, str, str, str], time_ms: int, waiting: Unverified | None
+    ) -> None:
         """The key counts at this entry; and the signature, when it could not be verified out of order."""
+        index, typ, kid, iss = signed
         try:
-            public = self._ring.signer(one.typ, one.kid, one.iss, index=one.at, time_ms=time_ms)
+            public = self._ring.signer(typ, kid, iss, index=index, time_ms=time_ms)
         except Refusal as refusal:
-            facts.fail(refusal.rule, one.at, refusal.zh, refusal.en)
-            record = self._ring.record(one.kid)
+            facts.fail(refusal.rule, index, refusal.zh, refusal.en)
+            record = self._ring.record(kid)
             if record is None:
                 return
             public = record.public
         if waiting is not None:
             self.signatures += 1
             if waiting.alg != public.alg or not public.verify(waiting.message, waiting.signature):
-                facts.fail("statement-signature", one.at, "签名不成立", "the signature does not hold")
-
-    def _event(
-        self,
-        facts: RangeFacts,
-        one: StatementFacts,
-        event: EventFacts,
-        events: list[tuple[bytes, int, bytes | None]],
-        new: dict[bytes, bytes | None],
-    ) -> bytes | None:
-        """One statement an eventID; the subjects of an event with those of the one it corrects; the stage's roles."""
-        subjects = one.subjects
-        if event.corrects is not None:
-            inherited = new.get(event.corrects) or self._event_subjects(event.corrects)
-            if inherited is None:
-                zh, en = "更正的原事件不在此前的条目中", "the event it corrects is in no earlier entry"
-                facts.fail("corrected-missing", one.at, zh, en)
-                subjects = None
-            elif subjects is not None:
-                subjects = _union(subjects, inherited)
-        if event.event is not None:
-            first = self._event_entry(event.event) if event.event not in new else one.at
-            if first is not None:
-                zh, en = "同一 eventID 已有另一条声明", "another statement has the same eventID already"
-                facts.fail("event-id-twice", one.at, zh, en)
-            else:
-                new[event.event] = subjects
-                events.append((event.event, one.at, subjects))
-        return subjects
-
-    def _event_entry(self, event: bytes) -> int | None:
-        row = self._database.execute("SELECT entry FROM event WHERE event = ?", (event,)).fetchone()
-        return None if row is None else row[0]
-
-    def _event_subjects(self, event: bytes) -> bytes | None:
-        row = self._database.execute("SELECT subjects FROM event WHERE event = ?", (event,)).fetchone()
-        return None if row is None else row[0]
+                facts.fail("statement-signature", index, "签名不成立", "the signature does not hold")
 
     # ------------------------------------------------------------ the rarer kinds
 
-    def _other(self, facts: RangeFacts, one: StatementFacts, raw: bytes, time_ms: int, *, sound: bool) -> None:
+    def _other(self, facts: RangeFacts, index: int, typ: str, raw: bytes, time_ms: int, *, sound: bool) -> None:
         """Actors, keys, credentials, recalls and notices; unsound ones change nothing for later statements."""
         statement = parse_statement(raw)
         body = statement.body
         try:
-            if one.typ in ("notice+jwt", "recall+jwt"):
+            if typ in ("notice+jwt", "recall+jwt"):
                 self._authority(statement)
             elif not sound:
                 return
-            elif one.typ == "key+jwt":
-                record = self._ring.apply(body, one.at, time_ms=time_ms)
+            elif typ == "key+jwt":
+                record = self._ring.apply(body, index, time_ms=time_ms)
                 self._unsaved_kids.add(record.kid)
                 self._keys.add(record.public)
-            elif one.typ == "actor+jwt":
+            elif typ == "actor+jwt":
                 roles = body.get("roles")
                 names = roles if isinstance(roles, list) else []
                 self._roles[str(body.get("id"))] = frozenset(role for role in names if isinstance(role, str))
                 self._unsaved_actors.add(str(body.get("id")))
-            elif one.typ == "credential+jwt" and isinstance(body.get("product"), str):
+            elif typ == "credential+jwt" and isinstance(body.get("product"), str):
                 row = (short(f"01/{body['product']}"), str(body.get("actor")))
                 self._database.execute("INSERT OR IGNORE INTO maker VALUES (?, ?)", row)
         except Refusal as refusal:
-            facts.fail(refusal.rule, one.at, refusal.zh, refusal.en)
+            facts.fail(refusal.rule, index, refusal.zh, refusal.en)
 
     def _authority(self, statement: Statement) -> None:
         """Notices need the role authority; recalls need it or are the lot producer's own."""

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from .keys import PrivateKey, Registrar, possession_message
 from .merkle import leaf_hash
 from .note import NoteSigner
 from .policy import Log, Policy
-from .statement import issue
+from .statement import dump_json, issue
 from .subjects import subject_hash
 from .tiles import TILE_WIDTH, Edge, bundle, tile_path
 
@@ -96,6 +97,12 @@ def _verify(part: tuple[int, int]) -> None:
         key.verify(message, signature)
 
 
+def _lot_id(number: int) -> str:
+    """16 Crockford characters that look like random ones."""
+    digest = int.from_bytes(sha256(b"lot %d" % number).digest()[:10], "big")
+    return "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[digest >> shift & 31] for shift in range(0, 80, 5))
+
+
 class _Made:
     """A log as a mirror in a folder, made by the formats and nothing else."""
 
@@ -135,7 +142,7 @@ class _Made:
         return public.kid
 
     def _event(self, number: int, actor: str, key: SigningKey, kid: str) -> None:
-        taken, made = f"lot/{actor}/{number // 4:016d}", f"lot/{actor}/{number // 2:016d}"
+        taken, made = f"lot/{actor}/{_lot_id(number // 4)}", f"lot/{actor}/{_lot_id(number // 2)}"
         price = base64url_text(sha256(b"%d" % number).digest())
         event: dict[str, Any] = {
             "@context": [
@@ -148,15 +155,14 @@ class _Made:
             "eventTimeZoneOffset": "+08:00",
             "bizStep": "commissioning",
             "readPoint": {"id": "https://trace.example.cn/place/520328101"},
-            "inputQuantityList": [{"epcClass": f"https://trace.example.cn/{taken}", "uom": "KGM", "quantity": 65.25}],
+            "inputQuantityList": [{"epcClass": f"https://trace.example.cn/{taken}", "quantity": Decimal("65.25")}],
             "outputQuantityList": [{"epcClass": f"https://trace.example.cn/{made}", "uom": "KGM", "quantity": 12}],
             "suyuan:stage": "tea.refined",
             "suyuan:kde": {"_sd": [price], "grade": "一级", "note": "示范记录,虚构" * 6},
         }
-        header = json.dumps({"alg": "Ed25519", "kid": kid, "typ": "trace-event+sd-jwt"}).encode()
+        header = dump_json({"alg": "Ed25519", "kid": kid, "typ": "trace-event+sd-jwt"})
         payload = {"iss": actor, "aud": _ORIGIN, "iat": self._time_ms // 1000, "_sd_alg": "sha-256", "event": event}
-        claims = json.dumps(payload, ensure_ascii=False).encode()
-        message = f"{base64url_text(header)}.{base64url_text(claims)}".encode()
+        message = f"{base64url_text(header)}.{base64url_text(dump_json(payload))}".encode()
         signature = key.sign(message).signature
         self.signed.append((bytes(key.verify_key), message, signature))
         raw = message + b"." + base64url_text(signature).encode()

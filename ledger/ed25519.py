@@ -19,6 +19,8 @@ _Y = 2**255 - 1
 _ORDER_8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 _SMALL_ORDER_Y = frozenset({1, _P - 1, 0, _ORDER_8, _P - _ORDER_8})
 # y of the points of order 1, 2, 4 and 8; x and -x share it.
+_NEAR = frozenset(y >> 248 for y in (*_SMALL_ORDER_Y, _P))
+"""Most significant bytes of all y that need a closer look; 252 of 256 encodings need none."""
 
 
 def is_acceptable_point(encoded: bytes) -> bool:
@@ -28,13 +30,17 @@ def is_acceptable_point(encoded: bytes) -> bool:
     """
     if len(encoded) != PUBLIC_KEY_SIZE:
         return False
+    if encoded[31] & 0x7F not in _NEAR:
+        return True
     y = int.from_bytes(encoded, "little") & _Y
     return y < _P and y not in _SMALL_ORDER_Y
 
 
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` (R || S, 64 bytes) over `message` holds under `public_key` (RFC 8032 section 5.1.7)."""
-    if len(signature) != SIGNATURE_SIZE or int.from_bytes(signature[32:], "little") >= _L:
+    if len(signature) != SIGNATURE_SIZE:
+        return False
+    if signature[63] >= 0x10 and int.from_bytes(signature[32:], "little") >= _L:
         return False
     if not (is_acceptable_point(public_key) and is_acceptable_point(signature[:32])):
         return False

@@ -12,11 +12,10 @@ import re
 
 MAX_NUMBER = 2**63 - 1
 
-# 4n characters, or 2 or 3 more of which the last holds no bits beyond its whole bytes: the one spelling of some bytes.
-_URL_SPELLING = re.compile(
-    r"(?:[A-Za-z0-9_-]{4})*+(?:[A-Za-z0-9_-][AQgw]|[A-Za-z0-9_-]{2}[AEIMQUYcgkosw048])?\Z", re.ASCII
-)
-_URL_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+# What a last character may be when only some of its six bits belong to a byte: the others are zero.
+_LAST_OF_TWO = frozenset(b"AQgw")
+_LAST_OF_THREE = frozenset(b"AEIMQUYcgkosw048")
+_URL_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")  # the standard's own two are none of this alphabet
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
 
 
@@ -31,8 +30,13 @@ def base64_bytes(text: str, size: int | None = None) -> bytes:
         value = binascii.a2b_base64(text, strict_mode=True)
     except ValueError as error:
         raise ValueError("not padded base64") from error
-    if base64_text(value) != text:
-        raise ValueError("base64 in another than its one spelling")
+    given = text.encode("ascii")  # what was decoded is ASCII
+    if len(given) & 3:
+        raise ValueError("not padded base64")
+    if given.endswith(b"="):
+        last, allowed = (given[-3], _LAST_OF_TWO) if given.endswith(b"==") else (given[-2], _LAST_OF_THREE)
+        if last not in allowed:
+            raise ValueError("base64 in another than its one spelling")
     return _of_size(value, size)
 
 
@@ -43,10 +47,17 @@ def base64url_text(value: bytes) -> str:
 
 def base64url_bytes(text: str, size: int | None = None) -> bytes:
     """The bytes of unpadded base64url; ValueError unless `text` is their only spelling (and there are `size`)."""
-    if not _URL_SPELLING.match(text):
-        raise ValueError("not unpadded base64url in its one spelling")
-    standard = text.encode("ascii").translate(_URL_TO_STANDARD)
-    return _of_size(binascii.a2b_base64(standard + b"=" * (-len(standard) % 4)), size)
+    if not isinstance(text, str):
+        raise TypeError("base64url is text")
+    try:
+        given = text.encode("ascii")
+        rest = len(given) & 3
+        value = binascii.a2b_base64(given.translate(_URL_TO_STANDARD) + b"=="[: -rest & 3], strict_mode=True)
+    except ValueError as error:
+        raise ValueError("not unpadded base64url") from error
+    if b"=" in given or rest == 1 or (rest and given[-1] not in (_LAST_OF_TWO if rest == 2 else _LAST_OF_THREE)):
+        raise ValueError("base64url in another than its one spelling")
+    return _of_size(value, size)
 
 
 def decimal_number(text: str) -> int:

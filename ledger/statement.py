@@ -118,7 +118,7 @@ def parse_statement(raw: bytes) -> Statement:
     parts = raw.split(b".")
     if len(parts) != 3:
         _refuse("statement-format", "", "声明须为三段", "a statement is header.payload.signature")
-    header, alg, kid, typ = _header(parts[0])
+    header, alg, kid, typ = read_header(parts[0])
     payload = strict_json(_part(parts[1], "payload"))
     signature = _part(parts[2], "signature")
     if len(signature) != SIGNATURE_SIZE:
@@ -196,7 +196,7 @@ def join_sd_jwt(jws: str, disclosures: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _header(part: bytes) -> tuple[Mapping[str, str], Algorithm, str, str]:
+def read_header(part: bytes) -> tuple[Mapping[str, str], Algorithm, str, str]:
     """The header as sent, algorithm, kid and typ. A key's statements of one kind share a header: it is read once."""
     header = strict_json(_part(part, "header"))
     if not isinstance(header, dict) or set(header) != {"alg", "kid", "typ"}:

@@ -22,6 +22,7 @@ USED = "#used"
 
 CORRECTS = "suyuan:corrects"
 _EPC_LISTS = frozenset(name for name in SUBJECT_LISTS if not name.endswith("uantityList"))
+_NAMING = ("parentID", *SUBJECT_LISTS)
 _INPUTS = frozenset({"inputEPCList", "inputQuantityList"})
 
 _CROCKFORD = "[0-9A-HJKMNP-TV-Z]"
@@ -163,9 +164,10 @@ def event_subjects(body: Mapping[str, Any], *members: str) -> tuple[str, ...]:
 def own_subjects(typ: str, body: Mapping[str, Any]) -> Iterator[str]:
     """The subjects a statement names itself, without those of an event it corrects; consumed inputs as `...#used`."""
     if typ == "trace-event+sd-jwt":
-        for name in ("parentID", *SUBJECT_LISTS):
-            for subject in _in_member(body, name):
-                yield subject + USED if name in _INPUTS else subject
+        for name in _NAMING:
+            if name in body:
+                for subject in _in_member(body, name):
+                    yield subject + USED if name in _INPUTS else subject
     elif typ == "actor+jwt":
         yield check_subject(f"actor/{_text(body, 'id')}")
     elif typ == "key+jwt":

@@ -141,7 +141,7 @@ class _Replayed:
             self._broken("root", "projection", zh, en)
 
     def _page(self, first: int, entries: Sequence[bytes], source: AuditSource) -> None:
-        given = {line.index: line for line in source.statements(first, first + len(entries))}
+        given = {line.at: line for line in source.statements(first, first + len(entries))}
         page: list[StoredEntry] = []
         try:
             for index, encoded in enumerate(entries, first):

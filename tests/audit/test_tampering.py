@@ -454,6 +454,15 @@ def event_without_id(world: AuditedWorld) -> int:
     return world.sign(EVENT, body, world.keys[GROWER], GROWER)
 
 
+def event_about_nothing(world: AuditedWorld) -> int:
+    return place(world, world.signed(), [])
+
+
+def event_naming_badly(world: AuditedWorld) -> int:
+    jws = world.signed(quantityList=[{"epcClass": "https://h.test/01/09520001000011/10/L1"}])
+    return place(world, jws, [ChainLink(subject_hash(lot(1)), 0, None)])
+
+
 DISHONEST: list[tuple[Change, str]] = [
     (forked_chain, "chain"),
     (skipped_seq, "chain"),
@@ -486,6 +495,8 @@ DISHONEST: list[tuple[Change, str]] = [
     (correction_of_nothing, "corrected-missing"),
     (correction_on_its_own_chain_only, "chain-lines"),
     (event_without_id, "event-id"),
+    (event_about_nothing, "subject-none"),
+    (event_naming_badly, "check-digit"),
 ]
 
 
