@@ -21,7 +21,7 @@ from .audit_range import KeyMaterial, RangeFacts, examine
 from .audit_report import AuditReport, Previous, Tally
 from .audit_source import AuditSource
 from .audit_state import AuditState
-from .audit_workers import Task, examined
+from .audit_workers import Task, collecting_rarely, examined
 from .encoding import base64_bytes, base64_text
 from .errors import ProofError, Refusal
 from .merkle import HASH_SIZE, consistency_path, verify_consistency
@@ -263,7 +263,7 @@ class _Audit:
         last_cosigned = -1 if cosigned is None else cosigned.size - 1
         saved = time.monotonic()
         self._progress(state.position, size)
-        with self._ranges(state.position, size, verdict.origin, keys) as ranges:
+        with collecting_rarely(), self._ranges(state.position, size, verdict.origin, keys) as ranges:
             for facts in ranges:
                 full = state.take(facts)
                 if facts.first <= last_cosigned < facts.last:

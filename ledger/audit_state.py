@@ -263,6 +263,11 @@ class AuditState:
             facts.fail("index-lag", index, zh, en)
         if size < first:
             return  # the map of that time is gone
+        if not self._recent or self._recent[-1].at < size:
+            for subject, head in self._pending.items():
+                self.heads.put(subject, *head)
+            self._pending.clear()
+            self._recent.clear()
         while self._recent and self._recent[0].at < size:
             self._merge(self._recent.popleft())
         if self.heads.root != root:

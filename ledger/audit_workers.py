@@ -21,6 +21,9 @@ from .audit_range import KeyMaterial, RangeFacts, examine
 from .audit_source import SourceAddress, open_source
 
 
+_RARELY = (200_000, 50, 100)
+
+
 @dataclass(frozen=True)
 class Task:
     """What a process needs to know to examine any range of a log; `keys` is the file of `KeyMaterial`, if any."""
@@ -29,6 +32,17 @@ class Task:
     size: int
     origin: str
     keys: Path | None
+
+
+@contextmanager
+def collecting_rarely() -> Iterator[None]:
+    """What a walk makes holds no cycles: looking for them all the time would take a twentieth of it."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_RARELY)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 @contextmanager
@@ -72,8 +86,8 @@ def _start(task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _worker = _Worker(task)
-    gc.freeze()  # what a range makes holds no cycles: looking for them would take a twentieth of the time
-    gc.set_threshold(200_000, 50, 100)
+    gc.freeze()
+    gc.set_threshold(*_RARELY)
 
 
 def _end_with_parent() -> None:

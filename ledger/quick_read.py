@@ -46,7 +46,7 @@ _LAST = {2: frozenset(b"AQgw"), 3: frozenset(b"AEIMQUYcgkosw048")}
 _DIGITS = bytes.maketrans(b"123456789.", b"0" * 10)
 _LONG = b"0" * 16
 # A number of an object ends before one of these three; the same within a text is looked at more closely for nothing.
-_EXPONENT = re.compile(rb"e-?[0-9]+[,\]}]")
+_EXPONENT = re.compile(rb"e[-+]?[0-9]+[,\]}]")
 _MANY_DIGITS = re.compile(rb"[0-9.]{16}[,\]}]")
 _DIGEST = rb'"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"'
 _HIDDEN = re.compile(rb'"_sd":\[(' + _DIGEST + rb"(?:," + _DIGEST + rb")*)\]")
@@ -175,8 +175,8 @@ def read_event_subjects(body: Mapping[str, Any]) -> tuple[bytes, tuple[str, ...]
         for name in _NAMING:
             if name in body:
                 for uri in _uris(body, name):
-                    own, used, subject = _named(uri)
-                    hashes.add(used if name in _INPUTS else own)
+                    hashed, subject = _named(uri, name in _INPUTS)
+                    hashes.add(hashed)
                     if name in making:
                         made.append(subject)
     except (Refusal, TypeError, KeyError):
@@ -196,10 +196,10 @@ def _uris(body: Mapping[str, Any], name: str) -> list[str]:
 
 
 @lru_cache(maxsize=1 << 14)
-def _named(uri: str) -> tuple[bytes, bytes, str]:
-    """Of the subject that a URI names: its hash, its hash as a consumed input, and itself."""
+def _named(uri: str, used: bool) -> tuple[bytes, str]:
+    """The subject that a URI names, behind its hash: that of being consumed when it is `used`."""
     subject = subject_of(uri)
-    return subject_hash(subject), subject_hash(subject + USED), subject
+    return subject_hash(subject + USED if used else subject), subject
 
 
 def _plain_part(part: bytes) -> bytes | None:
@@ -217,11 +217,11 @@ def _plain_json(text: bytes) -> dict[str, Any] | None:
 
     Line feeds in names and values cannot be: they need a backslash.
     """
-    if b"\\" in text or b'"..."' in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+    if b"\\" in text or b"..." in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH:
         return None
     if _EXPONENT.search(text) or (_LONG in text.translate(_DIGITS) and _MANY_DIGITS.search(text)):
         return None
-    hidden = text.count(b'"_sd"')
+    hidden = text.count(b'_sd"')
     if hidden:
         found = _HIDDEN.findall(text)
         if len(found) != hidden:
