@@ -20,7 +20,6 @@ from pathlib import Path
 from .audit_range import KeyMaterial, RangeFacts, examine
 from .audit_source import SourceAddress, open_source
 
-
 _RARELY = (200_000, 50, 100)
 
 
