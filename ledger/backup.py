@@ -13,7 +13,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -124,13 +125,12 @@ def write_tables(
     with reader.database.read() as connection:
         state = reader.state(connection)
         for table in chosen:
-            rows = _rows(connection, table)
-            if table is tables.entry:
-                rows = _hashed(rows, edge, reader.log_id)
-            for number, some in enumerate(_portions(rows, _ROWS_A_FILE)):
-                path = f"tables/{table.name}.{number:05d}.ndjson.gz"
-                count = _write_rows(folder / path, table, some, progress)
-                notes.append(note_of(folder, path, table.name, count))
+            with closing(_rows(connection, table)) as stored:
+                rows = _hashed(stored, edge, reader.log_id) if table is tables.entry else stored
+                for number, some in enumerate(_portions(rows, _ROWS_A_FILE)):
+                    path = f"tables/{table.name}.{number:05d}.ndjson.gz"
+                    count = _write_rows(folder / path, table, some, progress)
+                    notes.append(note_of(folder, path, table.name, count))
     if (edge.size, edge.root) != (state.size, state.root):
         raise LogHalted("state-disagrees", {"row": "entry or log_state", "entries": edge.size, "size": state.size})
     return notes, state.size, state.checkpoint
@@ -293,9 +293,10 @@ def _hashed(rows: Iterator[Sequence[Any]], edge: Edge, log_id: int) -> Iterator[
         yield row
 
 
-def _rows(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:
+def _rows(connection: Connection, table: Table) -> Generator[Sequence[Any], None, None]:
     query = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=_AT_ONCE)
-    yield from connection.execute(query)
+    with connection.execute(query) as result:
+        yield from result
 
 
 def _portions(rows: Iterator[Any], most: int) -> Iterator[Iterator[Any]]:

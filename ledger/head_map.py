@@ -21,8 +21,8 @@ MIN_BITS, MAX_BITS = 6, 20
 
 
 def bits_for(entries: int) -> int:
-    """How many bits of a subject to choose buckets by in a log of this size: some three subjects a bucket."""
-    return max(MIN_BITS, min(MAX_BITS, entries.bit_length() - 1))
+    """How many bits of a subject to choose buckets by in a log of this size: about one subject a bucket."""
+    return max(MIN_BITS, min(MAX_BITS, entries.bit_length() + 1))
 
 
 class HeadMap:
@@ -68,22 +68,21 @@ class HeadMap:
             kind, digest = _trie(_records(self._buckets[number]), self.bits)
             self._set((1 << self.bits) + number, kind, digest)
         self._stale.clear()
+        hashes, kinds, primed = self._hashes, self._kinds, _NODE_PREFIX.copy
         for _ in range(self.bits):
             level = {node >> 1 for node in level}
             for node in level:
-                self._combine(node)
-        return bytes(self._hashes[32:64])
-
-    def _combine(self, node: int) -> None:
-        left, right = 2 * node, 2 * node + 1
-        kinds = self._kinds
-        if kinds[left] + kinds[right] <= _SINGLE:  # at most one key: it stands here, as high as it is alone
-            alone = left if kinds[left] else right
-            self._set(node, kinds[alone], self._hashes[32 * alone : 32 * alone + 32])
-            return
-        pair = _NODE_PREFIX.copy()
-        pair.update(self._hashes[64 * node : 64 * node + 64])
-        self._set(node, _MANY, pair.digest())
+                left = 2 * node
+                if kinds[left] + kinds[left + 1] > _SINGLE:
+                    pair = primed()
+                    pair.update(hashes[64 * node : 64 * node + 64])
+                    kinds[node] = _MANY
+                    hashes[32 * node : 32 * node + 32] = pair.digest()
+                else:  # at most one key: it stands here, as high as it is alone
+                    alone = left if kinds[left] else left + 1
+                    kinds[node] = kinds[alone]
+                    hashes[32 * node : 32 * node + 32] = hashes[32 * alone : 32 * alone + 32]
+        return bytes(hashes[32:64])
 
     def _set(self, node: int, kind: int, digest: bytes | bytearray) -> None:
         self._kinds[node] = kind
@@ -118,13 +117,33 @@ def _trie(records: list[bytes], depth: int) -> tuple[int, bytes]:
     if not records:
         return _NONE, EMPTY
     if len(records) == 1:
-        leaf = _LEAF_PREFIX.copy()
-        leaf.update(records[0])
-        return _SINGLE, leaf.digest()
+        return _SINGLE, _leaf(records[0])
+    if len(records) == 2:
+        return _MANY, _fork(*records, depth)
     byte, bit = depth >> 3, 0x80 >> (depth & 7)
     left = [record for record in records if not record[byte] & bit]
     right = [record for record in records if record[byte] & bit]
-    pair = _NODE_PREFIX.copy()
-    pair.update(_trie(left, depth + 1)[1])
-    pair.update(_trie(right, depth + 1)[1])
-    return _MANY, pair.digest()
+    return _MANY, _node(_trie(left, depth + 1)[1] + _trie(right, depth + 1)[1])
+
+
+def _fork(one: bytes, other: bytes, depth: int) -> bytes:
+    """Hash of a subtree of two keys: they part at their first differing bit, above which the other side is empty."""
+    left, right = (one, other) if one < other else (other, one)
+    path = int.from_bytes(one[:KEY_SIZE], "big")
+    apart = (path ^ int.from_bytes(other[:KEY_SIZE], "big")).bit_length() - 1  # counted from the end
+    folded = _node(_leaf(left) + _leaf(right))
+    for bit in range(apart + 1, 8 * KEY_SIZE - depth):
+        folded = _node(EMPTY + folded) if path >> bit & 1 else _node(folded + EMPTY)
+    return folded
+
+
+def _leaf(record: bytes) -> bytes:
+    leaf = _LEAF_PREFIX.copy()
+    leaf.update(record)
+    return leaf.digest()
+
+
+def _node(pair: bytes) -> bytes:
+    node = _NODE_PREFIX.copy()
+    node.update(pair)
+    return node.digest()

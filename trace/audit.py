@@ -273,8 +273,9 @@ def _rows(connection: Connection, table: Table, log_id: int) -> Iterator[dict[st
     columns = table.primary_key.columns
     order = [c.collate("C") if collated and isinstance(c.type, Text) else c for c in columns]
     query = select(table).where(of_log(connection, table, log_id)).order_by(*order)
-    for row in connection.execute(query.execution_options(yield_per=500)).mappings():
-        yield dict(row)
+    with connection.execute(query.execution_options(yield_per=500)) as result:
+        for row in result.mappings():
+            yield dict(row)
 
 
 def _hex(value: object) -> str:

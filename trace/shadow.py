@@ -7,7 +7,8 @@ the very snapshot in which the table is then read, so appends go on meanwhile an
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,14 +104,19 @@ class Shadow:
             size = self._log.state(source).size
             while self._advance(source, size) is not None:
                 pass
-            with self._replayed.read() as replayed:
-                rows = self._merge(table, source, replayed, found)
+            with (
+                self._replayed.read() as replayed,
+                closing(self._rows(table, source)) as stored,
+                closing(self._rows(table, replayed)) as expected,
+            ):
+                rows = self._merge(table, stored, expected, found)
         return Step(rows, tuple(found))
 
-    def _merge(self, table: Table, source: Connection, replayed: Connection, found: list[Damage]) -> int:
-        """Both tables in the order of their primary key, side by side."""
+    def _merge(
+        self, table: Table, stored: Iterator[dict[str, Any]], expected: Iterator[dict[str, Any]], found: list[Damage]
+    ) -> int:
+        """Both tables in the order of their primary key, side by side, until enough is found."""
         key = [column.name for column in table.primary_key.columns]
-        stored, expected = self._rows(table, source), self._rows(table, replayed)
         rows = 0
         left, right = next(stored, None), next(expected, None)
         while left is not None or right is not None:
@@ -136,14 +142,15 @@ class Shadow:
                 break
         return rows
 
-    def _rows(self, table: Table, connection: Connection) -> Iterator[dict[str, Any]]:
+    def _rows(self, table: Table, connection: Connection) -> Generator[dict[str, Any], None, None]:
         columns = table.primary_key.columns
         # By bytes, as SQLite orders text anyway: a server's language must not decide.
         collated = connection.dialect.name == "postgresql"
         order = [c.collate("C") if collated and isinstance(c.type, Text) else c for c in columns]
         query = select(table).where(of_log(connection, table, self._log.log_id)).order_by(*order)
-        for row in connection.execute(query.execution_options(yield_per=500)).mappings():
-            yield dict(row)
+        with connection.execute(query.execution_options(yield_per=500)) as result:
+            for row in result.mappings():
+                yield dict(row)
 
 
 def _ordered(row: dict[str, Any], key: Sequence[str]) -> tuple[tuple[bool, Any], ...]:

@@ -67,5 +67,5 @@ def test_a_subject_that_lies_across_two_records_is_not_taken_for_one() -> None:
 
 def test_the_number_of_buckets_follows_the_size_of_the_log_within_bounds() -> None:
     assert bits_for(0) == MIN_BITS
-    assert bits_for(1_000_000) == 19
+    assert bits_for(100_000) == 18
     assert bits_for(10**12) == MAX_BITS
