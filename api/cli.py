@@ -572,13 +572,20 @@ def verify(
         ),
     ] = False,
     statement: Annotated[Path | None, typer.Option(help="回执所属的声明 / the statement that a receipt is for")] = None,
+    every: Annotated[bool, typer.Option("--every", help="逐条列出成立的声明 / name what holds one by one")] = False,
     lang: Annotated[Lang | None, typer.Option(help="报告语言 / language of the report")] = None,
 ) -> None:
     """离线验证：0 成立，1 不成立，2 无法读取。 Verify offline: 0 it holds, 1 it does not, 2 it cannot be read."""
     from .verifying import verify_file
 
     ok, lines = verify_file(
-        bundle, policy, statement, _lang(lang), completeness=not without_completeness, quorum=not without_quorum
+        bundle,
+        policy,
+        statement,
+        _lang(lang),
+        completeness=not without_completeness,
+        quorum=not without_quorum,
+        every=every,
     )
     for line in lines:
         print(line)

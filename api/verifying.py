@@ -15,11 +15,19 @@ MAX_BYTES = 64_000_000
 
 
 def verify_file(
-    path: Path, policy: Path, statement: Path | None, lang: Literal["zh", "en"], *, completeness: bool, quorum: bool
+    path: Path,
+    policy: Path,
+    statement: Path | None,
+    lang: Literal["zh", "en"],
+    *,
+    completeness: bool,
+    quorum: bool,
+    every: bool,
 ) -> tuple[bool, list[str]]:
     """Whether a bundle or receipt holds, and the report for people. Raises Unusable, OSError.
 
-    Without `quorum` the log's own signature is enough, as under a receipt that has just been given.
+    Without `quorum` the log's own signature is enough, as under a receipt that has just been given. With `every` the
+    report names what holds one by one.
     """
     trusted = read_policy(policy)
     content = _read(path)
@@ -31,7 +39,7 @@ def verify_file(
         bundle = verify_bundle(content, trusted, require_quorum=quorum, require_completeness=completeness)
     except ProofError as error:
         raise Unusable(f"{path} 不是证明包：{error}", f"{path} is no proof bundle: {error}") from error
-    return bundle.ok, bundle.lines(lang)
+    return bundle.ok, bundle.lines(lang, every=every)
 
 
 def read_policy(path: Path) -> Policy:

@@ -148,7 +148,7 @@ class _Audit:
         try:
             verdict = check_checkpoint(text, self._policy)
         except ProofError as error:
-            self._tally.fail("checkpoint", "checkpoint", f"检查点不成立({error.message})", str(error))
+            self._tally.fail("checkpoint", "checkpoint", f"检查点不成立（{error.message}）", str(error))
             return self._finished(name, started_ms, None, None, text, previous, tuple(not_checked), began, None, None)
         cosigned = self._cosigned(verdict)
         if previous is not None:
@@ -207,7 +207,7 @@ class _Audit:
             cosigned = check_checkpoint((found or b"").decode("utf-8", "replace"), self._policy) if found else verdict
             check_quorum(cosigned)
         except (ProofError, Refusal) as error:
-            zh = error.zh if isinstance(error, Refusal) else f"见证的检查点不成立({error.message})"
+            zh = error.zh if isinstance(error, Refusal) else f"见证的检查点不成立（{error.message}）"
             self._tally.fail("quorum", "checkpoint", zh, str(error))
             return None
         if cosigned.origin != verdict.origin or cosigned.size > verdict.size:
@@ -217,7 +217,7 @@ class _Audit:
         try:
             self._extends(cosigned.size, cosigned.root, verdict)
         except ProofError as error:
-            zh = f"日志不是见证过的历史({cosigned.size} 条)的延续"
+            zh = f"日志不是见证过的历史（{cosigned.size} 条）的延续"
             en = f"the log does not extend what witnesses cosigned ({cosigned.size} entries): {error}"
             self._tally.fail("split-view", "cosigned checkpoint", zh, en)
         return cosigned
@@ -233,14 +233,14 @@ class _Audit:
         if previous.origin != verdict.origin:
             raise StateUnusable(f"the state is one of {previous.origin}, not of {verdict.origin}")
         if verdict.size < previous.size:
-            zh = f"日志变短:上次 {previous.size} 条,现为 {verdict.size} 条"
+            zh = f"日志变短：上次 {previous.size} 条，现为 {verdict.size} 条"
             en = f"the log has shrunk: {previous.size} entries at the last audit, {verdict.size} now"
             self._tally.fail("log-shrunk", "checkpoint", zh, en, verdict.size)
             return
         try:
             self._extends(previous.size, previous.root, verdict)
         except ProofError as error:
-            zh = f"日志不是上次审计({previous.size} 条)的延续"
+            zh = f"日志不是上次审计（{previous.size} 条）的延续"
             en = f"the log does not extend that of the last audit ({previous.size} entries): {error}"
             self._tally.fail("append-only", "checkpoint", zh, en)
 
@@ -311,7 +311,7 @@ class _Audit:
             at = child * HASH_SIZE
             if served[at : at + HASH_SIZE] != hashes[at : at + HASH_SIZE]:
                 number = index * TILE_WIDTH + child
-                zh = f"散列块 {path} 的第 {child} 项与其下层(条目 {number * below} 起)不符"
+                zh = f"散列块 {path} 的第 {child} 项与其下层（条目 {number * below} 起）不符"
                 en = f"hash {child} of {path} is not that of the entries from {number * below} on"
                 told = any(number * below <= one < (number + 1) * below for one in self._tally.entries)
                 self._tally.fail("tile", path, zh, en, None if told else number * below)

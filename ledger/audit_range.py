@@ -173,7 +173,7 @@ def _entries(source: AuditSource, number: int, width: int, facts: RangeFacts) ->
         facts.fail("entry-bundle", first, f"条目包 {path} 无法读取", f"{path} is malformed: {error}", path)
         return [None] * width
     if len(found) != width:
-        zh, en = f"条目包只有 {len(found)} 条,应有 {width} 条", f"the bundle holds {len(found)} entries, not {width}"
+        zh, en = f"条目包只有 {len(found)} 条，应有 {width} 条", f"the bundle holds {len(found)} entries, not {width}"
         facts.fail("entries-missing", first + min(len(found), width), zh, en, path)
     return [*found[:width], *[None] * (width - len(found))]
 
@@ -204,7 +204,7 @@ def _parsed(encoded: bytes, index: int, facts: RangeFacts) -> EntryText | None:
     try:
         return read_entry(encoded)
     except ProofError as error:
-        facts.fail("entry", index, f"条目文本不成立({error.message})", f"it is no entry: {error.message}")
+        facts.fail("entry", index, f"条目文本不成立（{error.message}）", f"it is no entry: {error.message}")
         return None
 
 
@@ -230,7 +230,7 @@ class _Statements:
                     facts.fail("statement-list", line.at, zh, en)
                 given[line.at] = line
         except ProofError as error:
-            facts.fail("statement-list", facts.first, f"声明列表无法读取({error.message})", str(error), "statements")
+            facts.fail("statement-list", facts.first, f"声明列表无法读取（{error.message}）", str(error), "statements")
         for position, entry in enumerate(self._entries):
             index = facts.first + position
             one = given.get(index)

@@ -223,10 +223,10 @@ class AuditReport:
         total = sum(self.counts.values())
         if total > _MOST_LINES:
             more = total - _MOST_LINES
-            lines.append(f"另有 {more} 项,见 JSON 报告" if zh else f"and {more} more, see the JSON report")
+            lines.append(f"另有 {more} 项，见 JSON 报告" if zh else f"and {more} more, see the JSON report")
         if self.bad_entries:
             first = self.bad_entries[0]
-            lines.append(f"最早的问题条目:{first}" if zh else f"the first bad entry: {first}")
+            lines.append(f"最早的问题条目：{first}" if zh else f"the first bad entry: {first}")
         verdict = (
             ("审计通过" if zh else "the audit is clean")
             if self.ok
@@ -251,7 +251,7 @@ def _checkpoint_line(one: CheckpointVerdict, witnessed: CheckpointVerdict | None
     cosigned = {} if witnessed is None else witnessed.cosigned
     names = ("、" if zh else ", ").join(f"{name} {_time(time_s)}" for name, time_s in cosigned.items())
     if zh:
-        return f"日志 {one.origin}:{one.size:,} 条,根 {one.root.hex()};见证:{names or '无'}"
+        return f"日志 {one.origin}:{one.size:,} 条，根 {one.root.hex()}；见证：{names or '无'}"
     return f"log {one.origin}: {one.size:,} entries, root {one.root.hex()}; witnesses: {names or 'none'}"
 
 

@@ -301,7 +301,10 @@ def _chain_fault(facts: RangeFacts, index: int, subject: bytes, seq: int, head: 
     expected = 0 if head is None else head[0] + 1
     name = base64_text(subject)
     if seq < expected:
-        zh, en = f"对象 {name} 的链条分叉(第 {seq} 条已有)", f"the chain of {name} forks: it has a number {seq} already"
+        zh, en = (
+            f"对象 {name} 的链条分叉（第 {seq} 条已有）",
+            f"the chain of {name} forks: it has a number {seq} already",
+        )
     elif seq > expected:
         zh, en = f"对象 {name} 的链条缺第 {expected} 条", f"the chain of {name} skips number {expected}"
     else:

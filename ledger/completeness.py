@@ -99,7 +99,7 @@ class Chains:
             if not any((step.seq, step.leaf) == (newest, proof.head.leaf) for step in covered):
                 raise does_not_hold(
                     "chain-incomplete",
-                    f"{proof.subject} 的最新记录(第 {newest} 条)不在其中",
+                    f"{proof.subject} 的最新记录（第 {newest} 条）不在其中",
                     f"chain incomplete: the newest entry of {proof.subject} (seq {newest}) is missing",
                 )
         _without_gap(proof.subject, covered, newest)

@@ -126,13 +126,13 @@ def open_body(claim: str, body: Mapping[str, Any], texts: Sequence[str], *, comp
         _refuse(
             "disclosure-unreferenced",
             "",
-            f"披露没有对应的摘要:{min(unused)}",
+            f"披露没有对应的摘要：{min(unused)}",
             f"a disclosure is unreferenced: no digest {min(unused)} in the statement",
         )
     unopened = len(opening.seen) - len(opening.used)
     if complete and unopened:
         missing = min(opening.seen - opening.used)
-        _refuse("disclosure-missing", "", f"摘要未披露:{missing}", f"a digest is not opened: {missing}")
+        _refuse("disclosure-missing", "", f"摘要未披露：{missing}", f"a digest is not opened: {missing}")
     return Opened(merged, tuple(opening.opened), unopened)
 
 
@@ -218,7 +218,7 @@ def _read(texts: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
             raise _refusal(
                 "disclosure-format",
                 where,
-                "披露须为 base64url 的 [盐, 名称, 值],盐 16 字节",
+                "披露须为 base64url 的 [盐, 名称, 值]，盐 16 字节",
                 "a disclosure is base64url of [salt of 16 bytes, name, value]",
             ) from error
         if not isinstance(name, str) or name in ("_sd", "..."):
@@ -253,7 +253,7 @@ def _check_digests(digests: Any, pointer: str) -> None:
         _refuse(
             "disclosure-digests",
             pointer,
-            "_sd 须为 SHA-256 摘要(43 个字符)的数组",
+            "_sd 须为 SHA-256 摘要（43 个字符）的数组",
             "_sd is an array of SHA-256 digests of 43 characters",
         )
     if any(left >= right for left, right in pairwise(digests)):
@@ -290,7 +290,7 @@ def _escaped(name: str) -> str:
 
 
 def _refusal(rule: str, pointer: str, zh: str, en: str, status_hint: StatusHint = "malformed") -> Refusal:
-    at_zh, at_en = (f"(位置:{pointer})", f" (at {pointer})") if pointer else ("", "")
+    at_zh, at_en = (f"（位置：{pointer}）", f" (at {pointer})") if pointer else ("", "")
     return Refusal(rule, field=pointer, zh=zh + at_zh, en=en + at_en, status_hint=status_hint)
 
 

@@ -119,7 +119,7 @@ def _trie(records: list[bytes], depth: int) -> tuple[int, bytes]:
     if len(records) == 1:
         return _SINGLE, _leaf(records[0])
     if len(records) == 2:
-        return _MANY, _fork(*records, depth)
+        return _MANY, _fork(records[0], records[1], depth)
     byte, bit = depth >> 3, 0x80 >> (depth & 7)
     left = [record for record in records if not record[byte] & bit]
     right = [record for record in records if record[byte] & bit]

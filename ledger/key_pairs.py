@@ -222,13 +222,13 @@ def load_private_key(path: Path | str, passphrase: bytes | None) -> PrivateKey:
         raise _file_refusal(f"无法读取 {path}", f"{path} cannot be read: {error.strerror}") from error
     if mode & ~0o600:
         raise _file_refusal(
-            f"{path} 的权限为 {mode:04o},须为 0600", f"{path} has mode {mode:04o}; a private key's is 0600"
+            f"{path} 的权限为 {mode:04o}，须为 0600", f"{path} has mode {mode:04o}; a private key's is 0600"
         )
     return PrivateKey.from_pem(pem, passphrase)
 
 
 def _jwk_refusal(zh: str, en: str) -> Refusal:
-    return Refusal("key-jwk", field="jwk", zh=f"公钥 JWK 无效:{zh}", en=f"the public key is no acceptable JWK: {en}")
+    return Refusal("key-jwk", field="jwk", zh=f"公钥 JWK 无效：{zh}", en=f"the public key is no acceptable JWK: {en}")
 
 
 def _file_refusal(zh: str, en: str) -> Refusal:

@@ -184,7 +184,7 @@ class KeyRing:
                 raise _unauthorized(
                     "key-window",
                     kid,
-                    "(登记机构)不在有效期内",
+                    "（登记机构）不在有效期内",
                     "(a registrar's) is outside its window",
                     _window(registrar.from_ms, registrar.until_ms),
                 )
@@ -285,7 +285,7 @@ def _window(from_ms: int, until_ms: int | None) -> str:
 
 def _refusal(rule: str, field: str, zh: str, en: str, status_hint: StatusHint = "unprocessable") -> Refusal:
     return Refusal(
-        rule, field=f"/key/{field}" if rule == "key-body" else field, zh=f"密钥:{zh}", en=en, status_hint=status_hint
+        rule, field=f"/key/{field}" if rule == "key-body" else field, zh=f"密钥：{zh}", en=en, status_hint=status_hint
     )
 
 

@@ -107,7 +107,7 @@ class Replay:
         inherited = self._events.get(event_id) if isinstance(event_id, str) else None
         if inherited is None:
             raise does_not_hold(
-                "corrected-missing", f"更正的原事件缺失:{event_id}", f"corrected event missing: {event_id}"
+                "corrected-missing", f"更正的原事件缺失：{event_id}", f"corrected event missing: {event_id}"
             )
         return inherited
 

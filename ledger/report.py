@@ -22,7 +22,7 @@ class Finding:
     index: int | None = None
 
     def line(self, lang: Lang) -> str:
-        entry = "" if self.index is None else f" (entry {self.index})" if lang == "en" else f"(条目 {self.index})"
+        entry = "" if self.index is None else f" (entry {self.index})" if lang == "en" else f"（条目 {self.index}）"
         return f"{self.where}{entry}: {self.zh if lang == 'zh' else self.en} [{self.rule}]"
 
 
@@ -84,25 +84,37 @@ class BundleReport:
     def ok(self) -> bool:
         return not self.failures
 
-    def lines(self, lang: Lang = "en") -> list[str]:
-        """The report for people: checkpoints, statements, completeness, remarks, failures, verdict."""
-        return [_printable(line) for line in (self._lines_zh() if lang == "zh" else self._lines_en())]
+    def lines(self, lang: Lang = "en", *, every: bool = False) -> list[str]:
+        """The report for people: checkpoints, statements, completeness, remarks, failures, verdict.
 
-    def _lines_en(self) -> Iterator[str]:
+        Statements and chains that hold are counted; with `every` each has a line of its own.
+        """
+        return [_printable(line) for line in (self._lines_zh(every) if lang == "zh" else self._lines_en(every))]
+
+    def _lines_en(self, every: bool) -> Iterator[str]:
         yield f"subject {self.subject}"
         for one in self.checkpoints:
             yield f"log {one.origin}: checkpoint of {one.size} entries, signed by the log; {_quorum_en(one)}"
+        hold = sum(verdict.ok for verdict in self.statements)
+        newer = sum(verdict.newer for verdict in self.statements)
+        yield f"statements: {hold} of {len(self.statements)} hold" + (
+            f"; {newer} newer than the completeness proof" if newer else ""
+        )
         for verdict in self.statements:
-            yield f"{'ok  ' if verdict.ok else 'FAIL'} {_statement(verdict)}" + (
-                " — newer than the completeness proof" if verdict.newer else ""
-            )
-        for complete in self.completeness:
-            by = f"audited by {complete.auditors}" if complete.auditors else "according to the operator"
-            newer = f"; {complete.newer} newer" if complete.newer else ""
+            if every or not verdict.ok or verdict.newer:
+                yield f"{'ok  ' if verdict.ok else 'FAIL'} {_statement(verdict)}" + (
+                    " — newer than the completeness proof" if verdict.newer else ""
+                )
+        for group in self._complete_to():
+            first = group[0]
+            by = f"audited by {first.auditors}" if first.auditors else "according to the operator"
             yield (
-                f"complete: {complete.subject}: {complete.entries} of the first {complete.size} entries of "
-                f"{complete.origin}, {_time(complete.time_ms)}, {by}{newer}"
+                f"complete: all records of {len(group)} lots, plots, actors and units among the first {first.size} "
+                f"entries of {first.origin}, {_time(first.time_ms)}, {by}"
             )
+            for one_of in group if every else ():
+                newer_here = f"; {one_of.newer} newer" if one_of.newer else ""
+                yield f"complete: {one_of.subject}: {one_of.entries} entries{newer_here}"
         if self.item is not None:
             yield f"item code {self.item}: of the committed set" if self.ok else f"item code {self.item}"
         for remark in self.remarks:
@@ -111,28 +123,42 @@ class BundleReport:
             yield f"FAILED {failure.line('en')}"
         yield "VERIFIED: recorded, unaltered" if self.ok else f"NOT VERIFIED: {len(self.failures)} failure(s)"
 
-    def _lines_zh(self) -> Iterator[str]:
+    def _lines_zh(self, every: bool) -> Iterator[str]:
         yield f"对象 {self.subject}"
         for one in self.checkpoints:
-            yield f"日志 {one.origin}:{one.size} 条的检查点,日志签名成立;{_quorum_zh(one)}"
+            yield f"日志 {one.origin}：{one.size} 条的检查点，日志签名成立；{_quorum_zh(one)}"
+        hold = sum(verdict.ok for verdict in self.statements)
+        newer = sum(verdict.newer for verdict in self.statements)
+        yield f"声明：{len(self.statements)} 条中 {hold} 条成立" + (f"；{newer} 条晚于完整性证明" if newer else "")
         for verdict in self.statements:
-            yield f"{'成立  ' if verdict.ok else '不成立'} {_statement(verdict)}" + (
-                "(晚于完整性证明)" if verdict.newer else ""
-            )
-        for complete in self.completeness:
-            by = f"经 {complete.auditors} 审计" if complete.auditors else "依运营方所述"
-            newer = f";另有 {complete.newer} 条更新" if complete.newer else ""
+            if every or not verdict.ok or verdict.newer:
+                yield f"{'成立  ' if verdict.ok else '不成立'} {_statement(verdict)}" + (
+                    "（晚于完整性证明）" if verdict.newer else ""
+                )
+        for group in self._complete_to():
+            first = group[0]
+            by = f"经 {first.auditors} 审计" if first.auditors else "依运营方所述"
             yield (
-                f"完整:{complete.subject}:{complete.origin} 前 {complete.size} 条中的 {complete.entries} 条,"
-                f"{_time(complete.time_ms)},{by}{newer}"
+                f"完整：{first.origin} 前 {first.size} 条中 {len(group)} 个批次、地块、主体和物流单元的全部记录，"
+                f"{_time(first.time_ms)}，{by}"
             )
+            for one_of in group if every else ():
+                newer_here = f"；另有 {one_of.newer} 条更新" if one_of.newer else ""
+                yield f"完整：{one_of.subject}：{one_of.entries} 条{newer_here}"
         if self.item is not None:
-            yield f"单品码 {self.item}:属于已承诺的码集" if self.ok else f"单品码 {self.item}"
+            yield f"单品码 {self.item}：属于已承诺的码集" if self.ok else f"单品码 {self.item}"
         for remark in self.remarks:
             yield f"说明 {remark.line('zh')}"
         for failure in self.failures:
             yield f"未通过 {failure.line('zh')}"
-        yield "验证通过:有据可查,未被改动" if self.ok else f"验证未通过:{len(self.failures)} 项"
+        yield "验证通过：有据可查，未被改动" if self.ok else f"验证未通过：{len(self.failures)} 项"
+
+    def _complete_to(self) -> list[list[CompletenessVerdict]]:
+        """Completeness verdicts of one log and one index together, in the order of the bundle."""
+        groups: dict[tuple[str, int, int, str | None], list[CompletenessVerdict]] = {}
+        for one in self.completeness:
+            groups.setdefault((one.origin, one.size, one.time_ms, one.auditors), []).append(one)
+        return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -157,14 +183,14 @@ class ReceiptReport:
             lines.append(
                 f"entry {self.index}, {self.typ}, {_time(self.time_ms)}"
                 if lang == "en"
-                else f"条目 {self.index},{self.typ},{_time(self.time_ms)}"
+                else f"条目 {self.index}，{self.typ}，{_time(self.time_ms)}"
             )
         if self.checkpoint is not None:
             one = self.checkpoint
             lines.append(
                 f"log {one.origin}: {one.size} entries; {_quorum_en(one)}"
                 if lang == "en"
-                else f"日志 {one.origin}:{one.size} 条;{_quorum_zh(one)}"
+                else f"日志 {one.origin}：{one.size} 条；{_quorum_zh(one)}"
             )
         if not self.statement_checked:
             lines.append("the statement itself was not given" if lang == "en" else "未提供声明本身")
@@ -172,7 +198,7 @@ class ReceiptReport:
         if lang == "en":
             lines.append("VERIFIED: the entry is in the log" if self.ok else "NOT VERIFIED")
         else:
-            lines.append("验证通过:条目在日志中" if self.ok else "验证未通过")
+            lines.append("验证通过：条目在日志中" if self.ok else "验证未通过")
         return [_printable(line) for line in lines]
 
 
@@ -199,13 +225,13 @@ def _quorum_zh(one: CheckpointVerdict) -> str:
     names = "、".join(f"{name} {_time(time_s * 1000)}" for name, time_s in one.cosigned.items()) or "无"
     match one.quorum:
         case "met":
-            return f"见证人法定数已于 {_time((one.quorum_time_s or 0) * 1000)} 达到(见证:{names})"
+            return f"见证人法定数已于 {_time((one.quorum_time_s or 0) * 1000)} 达到（见证：{names}）"
         case "final":
-            return "已关闭日志的最后检查点,由策略文件固定"
+            return "已关闭日志的最后检查点，由策略文件固定"
         case "missing":
-            return f"见证人未达法定数(见证:{names})"
+            return f"见证人未达法定数（见证：{names}）"
         case _:
-            return f"策略不要求见证人(见证:{names})"
+            return f"策略不要求见证人（见证：{names}）"
 
 
 def _printable(line: str) -> str:

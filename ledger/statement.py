@@ -208,7 +208,7 @@ def read_header(part: bytes) -> tuple[Mapping[str, str], Algorithm, str, str]:
         _refuse(
             "statement-algorithm",
             "alg",
-            "SM2SM3(国密 SM2/SM3)已保留,本版本尚不接受",
+            "SM2SM3（国密 SM2/SM3）已保留，本版本尚不接受",
             "SM2SM3 is reserved for SM2 with SM3 and not accepted by this version",
         )
     if alg not in _ALGORITHMS:

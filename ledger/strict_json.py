@@ -38,7 +38,7 @@ def strict_json(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     except UnicodeDecodeError as error:
         raise _refusal(f"@{error.start}", "不是有效的 UTF-8", "not valid UTF-8") from error
     if text.startswith("\ufeff"):
-        _refuse("@0", "不允许以字节顺序标记(BOM)开头", "starts with a byte order mark")
+        _refuse("@0", "不允许以字节顺序标记（BOM）开头", "starts with a byte order mark")
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -192,7 +192,7 @@ def _too_deep(max_depth: int, field: str = "") -> Refusal:
 
 
 def _refusal(field: str, zh: str, en: str, status_hint: StatusHint = "malformed") -> Refusal:
-    place_zh, place_en = (f"(位置:{_shown(field)})", f" (at {_shown(field)})") if field else ("", "")
+    place_zh, place_en = (f"（位置：{_shown(field)}）", f" (at {_shown(field)})") if field else ("", "")
     return Refusal("json", field=_shown(field), zh=zh + place_zh, en=en + place_en, status_hint=status_hint)
 
 

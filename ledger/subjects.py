@@ -105,7 +105,7 @@ def subjects_of(
             raise Refusal(
                 "corrected-missing",
                 field=f"/{CORRECTS}",
-                zh="更正的原事件缺失,无法得出链条",
+                zh="更正的原事件缺失，无法得出链条",
                 en="corrected event missing: its subjects belong to the correction's",
                 status_hint="unprocessable",
             )
@@ -120,7 +120,7 @@ def chain_order(subjects: Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_SUBJECTS:
         raise Refusal(
             "subject-too-many",
-            zh=f"一条声明涉及的对象超过 {MAX_SUBJECTS} 个,请分成几条",
+            zh=f"一条声明涉及的对象超过 {MAX_SUBJECTS} 个，请分成几条",
             en=f"a statement concerns at most {MAX_SUBJECTS} subjects; make it several statements",
             expected=f"<= {MAX_SUBJECTS}",
             status_hint="unprocessable",
@@ -146,7 +146,7 @@ def correction_chain(
             raise Refusal(
                 "corrected-missing",
                 field=f"/{CORRECTS}",
-                zh=f"更正的原事件缺失:{event_id}",
+                zh=f"更正的原事件缺失：{event_id}",
                 en=f"corrected event missing: {event_id}",
                 status_hint="unprocessable",
             )

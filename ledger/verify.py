@@ -172,7 +172,7 @@ class _Verification:
 
     def forked(self, where: str) -> None:
         self.findings.fail(
-            "log-fork", where, "日志分叉:同一处有两个说法", "the log has forked: two answers for one place"
+            "log-fork", where, "日志分叉：同一处有两个说法", "the log has forked: two answers for one place"
         )
 
     def signed_root(self, position: int) -> CheckpointVerdict:
@@ -284,7 +284,7 @@ class _Verification:
             zh, en = "策略未限定索引的时效", "the policy sets no limit for the index's age"
             self.findings.remark("index-age", where, zh, en)
         elif quorum_ms is None:
-            zh, en = "无见证时间,无法判断索引时效", "there is no quorum time to judge the index's age by"
+            zh, en = "无见证时间，无法判断索引时效", "there is no quorum time to judge the index's age by"
             self.findings.remark("index-age", where, zh, en)
         elif quorum_ms - one.time_ms > limit_s * 1000:
             zh, en = f"索引在见证时已超过 {limit_s} 秒", f"the index is older than {limit_s} s at quorum time"
@@ -301,15 +301,15 @@ class _Verification:
 
     def say_what_was_not_asked(self) -> None:
         if not self.require_completeness:
-            zh = "未要求完整性:可能有未出示的记录"
+            zh = "未要求完整性：可能有未出示的记录"
             en = "completeness was not asked for: records may have been left out"
             self.findings.remark("not-asked", "completeness", zh, en)
         if not self.require_quorum:
-            zh = "未要求见证人法定数:仅凭日志自己的签名"
+            zh = "未要求见证人法定数：仅凭日志自己的签名"
             en = "quorum was not asked for: the log's own signature alone counts"
             self.findings.remark("not-asked", "quorum", zh, en)
         elif self.policy.quorum is None:
-            zh = "策略不要求见证人:仅凭日志自己的签名"
+            zh = "策略不要求见证人：仅凭日志自己的签名"
             en = "the policy asks for no witnesses: the log's own signature alone counts"
             self.findings.remark("no-quorum", "policy", zh, en)
 

@@ -112,8 +112,8 @@ _PREDEFINED_LENGTH = frozenset(f"{first:02d}" for first in (*range(5), *range(11
 _CHARACTER_SETS = {"n": DIGITS, "x": CSET82, "y": CSET39, "z": CSET64}
 _CHARACTER_SET_NAMES = {
     "n": ("数字 0-9", "digits 0 to 9"),
-    "x": ("GS1 82 字符集(字母、数字和 ! \" % & ' ( ) * + , - . / : ; < = > ? _)", "GS1 character set 82"),
-    "y": ("GS1 39 字符集(大写字母、数字和 # - /)", "GS1 character set 39"),
+    "x": ("GS1 82 字符集（字母、数字和 ! \" % & ' ( ) * + , - . / : ; < = > ? _）", "GS1 character set 82"),
+    "y": ("GS1 39 字符集（大写字母、数字和 # - /）", "GS1 character set 39"),
     "z": ("base64url 字符", "base64url characters"),
 }
 
@@ -159,7 +159,7 @@ class ApplicationIdentifier:
             raise DigitalLinkError(
                 "length",
                 part,
-                f"{part} 的值“{shown(value)}”长 {len(value)} 个字符,应为 {bounds} 个",
+                f"{part} 的值“{shown(value)}”长 {len(value)} 个字符，应为 {bounds} 个",
                 f"{part} has {len(value)} characters ({shown(value)!r}), expected {bounds}",
                 bounds,
             )
@@ -176,7 +176,7 @@ class ApplicationIdentifier:
             raise DigitalLinkError(
                 "length",
                 part,
-                f"{part} 的值不完整:“{shown(piece)}”应有 {component.shortest} 个字符",
+                f"{part} 的值不完整：“{shown(piece)}”应有 {component.shortest} 个字符",
                 f"{part} is incomplete: {shown(piece)!r} should have {component.shortest} characters",
                 str(component.shortest),
             )
@@ -186,7 +186,7 @@ class ApplicationIdentifier:
             raise DigitalLinkError(
                 "character-set",
                 part,
-                f"{part} 中不允许字符“{shown(strange)}”,只能用{zh}",
+                f"{part} 中不允许字符“{shown(strange)}”，只能用{zh}",
                 f"{part} may not contain {shown(strange)!r}; allowed are {en}",
                 en,
             )
@@ -198,7 +198,7 @@ class ApplicationIdentifier:
                 raise DigitalLinkError(
                     rule.slug,
                     part,
-                    f"{part} 的值“{shown(piece)}”有误:{rule.zh}",
+                    f"{part} 的值“{shown(piece)}”有误：{rule.zh}",
                     f"{part} {shown(piece)!r}: {rule.en}",
                     right_form,
                 )

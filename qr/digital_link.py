@@ -116,7 +116,7 @@ def parse(uri: str, *, lenient: bool = False) -> DigitalLink:
         raise DigitalLinkError(
             "uri-length",
             "uri",
-            f"链接过长({len(uri)} 个字符),最多 {MAX_URI_CHARACTERS} 个",
+            f"链接过长（{len(uri)} 个字符），最多 {MAX_URI_CHARACTERS} 个",
             f"the link has {len(uri)} characters, at most {MAX_URI_CHARACTERS} are read",
             str(MAX_URI_CHARACTERS),
         )
@@ -126,7 +126,7 @@ def parse(uri: str, *, lenient: bool = False) -> DigitalLink:
         raise DigitalLinkError(
             "uri-characters",
             "uri",
-            f"链接中有不允许的字符“{shown(strange)}”,请改用百分号编码",
+            f"链接中有不允许的字符“{shown(strange)}”，请改用百分号编码",
             f"the link contains {shown(strange)!r}, which no URI may contain; percent-encode it",
         )
     scheme, separator, rest = uri.partition("://")
@@ -204,7 +204,7 @@ def _host(scheme: str, authority: str) -> str:
         raise DigitalLinkError(
             "host",
             "host",
-            f"主机名“{shown(authority)}”无效:应为域名或 IP 地址,可带端口,不带用户名",
+            f"主机名“{shown(authority)}”无效：应为域名或 IP 地址，可带端口，不带用户名",
             f"{shown(authority)!r} is not a host: a domain name or IP address, with or without port, no user name",
             "example.com",
         )
@@ -232,11 +232,11 @@ def _read_path(path: str, lenient: bool) -> tuple[str, _Pairs]:
             break
         start -= 2
     if start < 0 or segments[start] not in APPLICATION_IDENTIFIERS:
-        advice = "末尾的斜杠应去掉;" if path.endswith("/") else ""
+        advice = "末尾的斜杠应去掉；" if path.endswith("/") else ""
         raise DigitalLinkError(
             "no-key",
             "path",
-            f"路径中没有 GS1 主标识;{advice}应如 /01/14 位商品条码/10/批号",
+            f"路径中没有 GS1 主标识；{advice}应如 /01/14 位商品条码/10/批号",
             "the path has no GS1 primary key" + (" (remove the trailing slash)" if advice else ""),
             "/01/09520001000010/10/LOT",
         )
@@ -280,7 +280,7 @@ def _percent_decoded(written: str, part: str) -> str:
             raise DigitalLinkError(
                 "percent-escape",
                 part,
-                f"{part} 的值“{shown(written)}”中有不完整的百分号编码;百分号本身应写作 %25",
+                f"{part} 的值“{shown(written)}”中有不完整的百分号编码；百分号本身应写作 %25",
                 f"{part} {shown(written)!r} has an incomplete percent escape; a percent sign itself is %25",
                 "%25",
             )
@@ -298,7 +298,7 @@ def _check_sequence(ais: tuple[str, ...]) -> None:
     raise DigitalLinkError(
         "sequence",
         "path",
-        f"标识顺序 {given} 不合规定:主标识之后只能依次用 {allowed or '(无)'},每个至多一次",
+        f"标识顺序 {given} 不合规定：主标识之后只能依次用 {allowed or '（无）'}，每个至多一次",
         f"{given} is not a key with its qualifiers in order; after the key may follow, once each: {allowed or 'none'}",
         allowed,
     )
@@ -313,12 +313,12 @@ def _check_attribute(ai: str, path_ais: tuple[str, ...], others: Container[str])
         raise DigitalLinkError(
             "attribute-unknown",
             part,
-            f"查询参数 {part} 不是 GS1 数据属性;纯数字的参数名只能是应用标识符",
+            f"查询参数 {part} 不是 GS1 数据属性；纯数字的参数名只能是应用标识符",
             f"{part} is not a GS1 data attribute; a query parameter named by digits must be one",
         )
     if ai in path_ais or ai in others:
         raise DigitalLinkError(
-            "duplicate", part, f"{part} 出现了不止一次,每个标识只能出现一次", f"{part} occurs more than once"
+            "duplicate", part, f"{part} 出现了不止一次，每个标识只能出现一次", f"{part} occurs more than once"
         )
     belongs_in_path = any(
         is_key_sequence((*path_ais[:place], ai, *path_ais[place:])) for place in range(1, len(path_ais) + 1)
@@ -327,7 +327,7 @@ def _check_attribute(ai: str, path_ais: tuple[str, ...], others: Container[str])
         raise DigitalLinkError(
             "attribute-in-path",
             part,
-            f"{part} 应写在路径中,不能作为查询参数",
+            f"{part} 应写在路径中，不能作为查询参数",
             f"{part} belongs in the path, not in the query",
             f"/{ai}/...",
         )
@@ -338,7 +338,7 @@ def _check_path_value(ai: str, value: str) -> None:
         raise DigitalLinkError(
             "dot-segment",
             f"({ai})",
-            f"({ai}) 的值不能是“{value}”:浏览器会把它当作目录",
+            f"({ai}) 的值不能是“{value}”：浏览器会把它当作目录",
             f"({ai}) cannot be {value!r}: browsers resolve it as a folder",
         )
     _check_value(ai, value)
@@ -351,7 +351,7 @@ def _check_value(ai: str, value: str) -> None:
         raise DigitalLinkError(
             "length",
             "(01)",
-            f"商品条码应为 14 位数字(不足时前面补零),现为“{shown(value)}”,{len(value)} 位",
+            f"商品条码应为 14 位数字（不足时前面补零），现为“{shown(value)}”，{len(value)} 位",
             f"a GTIN has 14 digits (pad with zeros in front); {shown(value)!r} has {len(value)} characters",
             value.zfill(14) if _can_be_padded(value) else "",
         )

@@ -117,14 +117,14 @@ def encode(text: str) -> Symbol:
         raise SymbolError(
             "symbol-characters",
             "text",
-            f"二维码内容只能用可打印的 ASCII 字符,“{shown(strange)}”应先做百分号编码",
+            f"二维码内容只能用可打印的 ASCII 字符，“{shown(strange)}”应先做百分号编码",
             f"a QR symbol carries printable ASCII only; percent-encode {shown(strange)!r} first",
         )
     if len(text) > MAX_CHARACTERS:
         raise SymbolError(
             "symbol-too-long",
             "text",
-            f"内容有 {len(text)} 个字符,二维码最多容纳 {MAX_CHARACTERS} 个",
+            f"内容有 {len(text)} 个字符，二维码最多容纳 {MAX_CHARACTERS} 个",
             f"the text has {len(text)} characters; a QR symbol at error correction M holds {MAX_CHARACTERS}",
             str(MAX_CHARACTERS),
         )

@@ -148,13 +148,13 @@ RULES: Mapping[str, Rule] = {
     ),
     "prefix": _content(
         lambda text: bool(re.match(r"[0-9]{4}", text)),
-        "应以厂商识别代码(至少四位数字)开头",
+        "应以厂商识别代码（至少四位数字）开头",
         "must begin with a GS1 Company Prefix (at least four digits)",
     ),
-    "date": _content(_is_date, "应是真实日期(年月日)", "must be a real date (year, month, day)"),
+    "date": _content(_is_date, "应是真实日期（年月日）", "must be a real date (year, month, day)"),
     "date-or-month": _content(
         lambda text: _is_date(text, day_may_be_open=True),
-        "应是真实日期(年月日,日可为 00)",
+        "应是真实日期（年月日，日可为 00）",
         "must be a real date (year, month, day; day 00 means the month only)",
     ),
     "hour": _content(lambda text: int(text) < 24, "小时应为 00 至 23", "hour must be 00 to 23"),
@@ -205,10 +205,10 @@ RULES: Mapping[str, Rule] = {
         _is_piece_of_total, "件号应从 1 起且不大于总件数", "piece number must be 1 or more and not above the total"
     ),
     "birth-position": _content(
-        _is_position_in_birth_sequence, "应如 1/2:次序/总数", "must be like 1/2: position, slash, total"
+        _is_position_in_birth_sequence, "应如 1/2：次序/总数", "must be like 1/2: position, slash, total"
     ),
     "winding": _content(lambda text: text in "019", "卷绕方向应为 0、1 或 9", "winding direction must be 0, 1 or 9"),
-    "yes-no": _content(lambda text: text in "01", "应为 0(否)或 1(是)", "must be 0 (no) or 1 (yes)"),
+    "yes-no": _content(lambda text: text in "01", "应为 0（否）或 1（是）", "must be 0 (no) or 1 (yes)"),
     "sex": _content(lambda text: text in "0129", "应为 0、1、2 或 9(ISO 5218)", "must be 0, 1, 2 or 9 (ISO 5218)"),
     "importer": _content(
         lambda text: text in CSET64 - {"="},

@@ -216,7 +216,7 @@ class _Replayed:
             names = ", ".join(stage.roles)
             raise Refusal(
                 "stage-role",
-                zh=f"{stage.label.zh}只能由以下角色记录:{names}",
+                zh=f"{stage.label.zh}只能由以下角色记录：{names}",
                 en=f"{stage.label.en} is recorded by {names}",
             )
 
@@ -229,7 +229,7 @@ class _Replayed:
                 if own["sha256"] == stated.get("sha256"):
                     continue
                 place = _first_difference(own["parts"], stated.get("parts"))
-                zh = f"派生表 {table.name} 与账本重放的结果不符({place})"
+                zh = f"派生表 {table.name} 与账本重放的结果不符（{place}）"
                 en = f"the derived table {table.name} is not what a replay of the ledger gives ({place})"
                 self.findings.append(Finding("derived-table", table.name, zh, en))
 

@@ -87,7 +87,7 @@ def get_trace(
     caller: CallerDep,
     reader: ReaderDep,
     uri: Annotated[str, Query(description=_LOT)],
-    direction: Annotated[Literal["up", "down", "both"], Query(description="up 来源, down 去向")] = "up",
+    direction: Annotated[Literal["up", "down", "both"], Query(description="up 来源，down 去向")] = "up",
     depth: Annotated[int, Query(ge=1, le=MAX_DEPTH, description="最多几代 / most generations")] = MAX_DEPTH,
 ) -> Response:
     with services.heavy():
