@@ -205,8 +205,10 @@ class ScrubThread:
         seconds = time.monotonic() - started
         told = {"entries": report.entries, "rows": report.rows, "damaged": len(report.damaged), "seconds": seconds}
         logger.info("scrub came through", extra=told)
-        return self._every_s
+        return self._every_s if report.entries else _RETRY_SECONDS
 
     def _due_in(self) -> float:
         last = self._scrub.last()
-        return 0 if last is None else max(0, self._every_s - (self._clock() - last.finished_ms) / 1000)
+        if last is None or not last.entries:  # a pass over a log that was still empty has looked at nothing
+            return 0
+        return max(0, self._every_s - (self._clock() - last.finished_ms) / 1000)

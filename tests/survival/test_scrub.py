@@ -20,7 +20,7 @@ from suyuan.ledger.errors import LogHalted
 from suyuan.ledger.indexer import Indexer
 from suyuan.ledger.latch import latched, release
 from suyuan.ledger.rehash import Rehash
-from suyuan.ledger.scrub import LEASE_MS, Scrub, Stopped, last_scrub
+from suyuan.ledger.scrub import LEASE_MS, Scrub, ScrubThread, Stopped, last_scrub
 from suyuan.ledger.statement import parse_statement
 from suyuan.ledger.subjects import subjects_of
 from suyuan.trace import shadow as shadow_module
@@ -51,6 +51,15 @@ def test_a_pass_over_a_sound_log_is_remembered_with_its_time(recorded: TraceWorl
     last = last_scrub(recorded.log)
     assert last is not None
     assert (last.finished_ms, last.entries, last.damaged) == (recorded.clock.now_ms, recorded.log.state().size, 0)
+
+
+def test_a_pass_over_an_empty_log_does_not_put_the_next_one_off(world: TraceWorld) -> None:
+    thread = ScrubThread(lambda wait: Scrub(world.log, world.clock, wait=wait), world.clock, every_s=86_400)
+    assert thread._pass() < 86_400  # the log of a new world is empty
+    assert thread._due_in() == 0
+    world.somebody("cooperative")
+    assert thread._pass() == 86_400
+    assert thread._due_in() == 86_400
 
 
 def test_damage_halts_every_process_of_the_database_and_stays_until_a_check_found_nothing(
