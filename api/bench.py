@@ -7,18 +7,23 @@ from collections.abc import Callable, Mapping
 from rich.console import Console
 from rich.table import Table
 
-from ..ledger import bench as ledger_bench
+from ..ledger import bench as storing
+from ..ledger import bench_audit
+from ..ledger.bench import Row
 from ..ledger.errors import Refusal
+from . import bench_http
 
-BENCHMARKS: Mapping[str, Callable[[bool, Callable[[str], None]], list[ledger_bench.Row]]] = {
-    "ledger": ledger_bench.run,
-}
+Benchmark = Callable[[bool, Callable[[str], None]], list[Row]]
+
+PARTS: Mapping[str, Benchmark] = {"storing": storing.run, "http": bench_http.run, "audit": bench_audit.run}
+BENCHMARKS: Mapping[str, tuple[str, ...]] = {"ledger": tuple(PARTS), **{part: (part,) for part in PARTS}}
+"""What can be asked for -> the parts that it measures: `ledger` is all of them."""
 
 
 def run_benchmarks(name: str, *, quick: bool) -> None:
     """Run a benchmark and print its table. Raises Refusal for a name there is not."""
-    run = BENCHMARKS.get(name)
-    if run is None:
+    parts = BENCHMARKS.get(name)
+    if parts is None:
         raise Refusal(
             "bench-unknown",
             field=name,
@@ -27,7 +32,7 @@ def run_benchmarks(name: str, *, quick: bool) -> None:
             expected=", ".join(BENCHMARKS),
         )
     progress = Console(stderr=True)
-    rows = run(quick, lambda title: progress.print(f"[dim]{title} …[/dim]"))
+    rows = [row for part in parts for row in PARTS[part](quick, lambda title: progress.print(f"[dim]{title} …[/dim]"))]
     table = Table("测量 measured", "单位 unit", title=f"suyuan bench {name}")
     for heading in ("本系统 ours", "极限 limit", "比 ratio"):
         table.add_column(heading, justify="right")

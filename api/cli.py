@@ -632,7 +632,7 @@ def audit(
 
 @app.command(short_help="性能测量 / benchmarks")
 def bench(
-    name: Annotated[str, typer.Argument(help="ledger")] = "ledger",
+    name: Annotated[str, typer.Argument(help="ledger, storing, http, audit")] = "ledger",
     quick: Annotated[bool, typer.Option("--quick", help="少量试跑 / a small part of the work")] = False,
 ) -> None:
     """性能测量，与同次测得的极限并列。 Benchmarks beside the limits measured in the same run."""
@@ -678,14 +678,21 @@ def witness_serve(
     """
     from ..ledger.policy import Policy
     from .access_log import configure_logging
-    from .witness_home import WitnessHome, passphrase_of, read_logs, serve_witness, serve_witness_for_parent
+    from .witness_home import (
+        WitnessHome,
+        merged,
+        passphrase_of,
+        read_logs,
+        serve_witness,
+        serve_witness_for_parent,
+    )
 
     home = WitnessHome(data)
     given = read_logs(log or ())
     if policy is not None:
         given += Policy.parse(policy.read_bytes()).logs
     signer = home.signer(name, passphrase_of(passphrase_file, environment()))
-    logs = home.logs(given)
+    logs = home.logs(merged(given))
     configure_logging("INFO")
     print(signer.verifier.vkey(), flush=True)
     witness = home.open(signer, logs, audit=audit, prefix=prefix.rstrip("/"))
