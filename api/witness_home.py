@@ -55,6 +55,15 @@ def read_logs(lines: Sequence[str]) -> tuple[Log, ...]:
         raise SettingsError(f"a log is given as '<vkey> [url]': {error.message}") from error
 
 
+def merged(logs: Sequence[Log]) -> tuple[Log, ...]:
+    """Each log once, with its URL where any mention of it has one: a line and a policy may name the same log."""
+    once: dict[VerifierKey, Log] = {}
+    for log in logs:
+        if log.key not in once or once[log.key].url is None:
+            once[log.key] = log
+    return tuple(once.values())
+
+
 def passphrase_of(path: Path | None, environment: Mapping[str, str]) -> bytes | None:
     """The passphrase an operator gives, in a file or by SUYUAN_KEY_PASSPHRASE; None for the directory's own."""
     if path is not None:

@@ -36,6 +36,7 @@ from ..ledger.reader import LogReader, StoredDisclosure, StoredEntry
 from ..ledger.report import Finding
 from ..ledger.statement import open_disclosures, parse_statement
 from ..ledger.tiles import ENTRIES, TILE_WIDTH, Edge, parse_bundle, tile_width
+from .erasure import check_form
 from .naming import Names
 from .parties import check_credential
 from .projection import Logged, Projection
@@ -124,6 +125,8 @@ class _Replayed:
         self._names = Names(claim.public_host)
         self._log = LogReader(database, claim.log_id)
         self._ring = KeyRing(registrars, claim.origin)
+        self._erasures: list[tuple[int, str, bytes]] = []
+        """Of each erasure by somebody who is no authority: entry, issuer, hash of the statement it is about."""
 
     def replay(self, source: AuditSource, checkpoint: Checkpoint, progress: Progress) -> None:
         """Read all entries again, prove that they are the audited ones, and replay those the claim is about."""
@@ -139,6 +142,8 @@ class _Replayed:
         if (edge.root if edge.size else EMPTY_ROOT) != checkpoint.root:
             zh, en = "第二次读取的条目不同", "the source gave other entries when it was read again"
             self._broken("root", "projection", zh, en)
+        if not self.broken:
+            self._erasers()
 
     def _page(self, first: int, entries: Sequence[bytes], source: AuditSource) -> None:
         given = {line.at: line for line in source.statements(first, first + len(entries))}
@@ -202,6 +207,10 @@ class _Replayed:
                 check_credential(entry.body, entry.issuer, roles, self._names, projection)
             elif entry.typ == "trace-event+sd-jwt":
                 self._stage(entry, time_ms, projection)
+            elif entry.typ == "erasure+jwt":
+                digest = check_form(entry.body)
+                if "authority" not in _roles_of(projection, entry.issuer):
+                    self._erasures.append((entry.index, entry.issuer, digest))
         except Refusal as refusal:
             self.findings.append(Finding(refusal.rule, f"entry {entry.index}", refusal.zh, refusal.en, entry.index))
 
@@ -219,6 +228,20 @@ class _Replayed:
                 zh=f"{stage.label.zh}只能由以下角色记录：{names}",
                 en=f"{stage.label.en} is recorded by {names}",
             )
+
+    def _erasers(self) -> None:
+        """Whoever is no authority erased fields of its own earlier statements only."""
+        at = self._log.by_statement_hash({digest for _, _, digest in self._erasures})
+        for index, issuer, digest in self._erasures:
+            target = at.get(digest, index)
+            stored = None if target >= index else self._log.statements([target])[target].statement
+            if stored is None:
+                zh, en = "账本上没有这个声明", "no such statement is on the ledger before it"
+                self.findings.append(Finding("erasure-unknown", f"entry {index}", zh, en, index))
+            elif parse_statement(stored).iss != issuer:
+                zh = "只有声明的签发者或主管部门可以删除其中的字段"
+                en = "only the statement's issuer or an authority erases fields of it"
+                self.findings.append(Finding("erasure-role", f"entry {index}", zh, en, index))
 
     def compare(self) -> None:
         """Each table against what the service says of it; the first part that differs is named."""

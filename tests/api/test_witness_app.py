@@ -25,14 +25,14 @@ from made_log import LOG_SIGNER, NOON_MS, ORIGIN, MadeLog, secret
 from running_service import COOPERATIVE, RunningService, make_settings
 from suyuan.api.services import wall_clock_ms
 from suyuan.api.settings import SettingsError
-from suyuan.api.witness_home import WitnessHome, read_logs
+from suyuan.api.witness_home import WitnessHome, merged, read_logs
 from suyuan.ledger.add_checkpoint import MAX_REQUEST_BYTES, request_body
 from suyuan.ledger.checkpoint import Checkpoint, sign_checkpoint
 from suyuan.ledger.cosigning import Cosigner
 from suyuan.ledger.database import Database
 from suyuan.ledger.errors import Refusal
 from suyuan.ledger.note import NoteSigner, VerifierKey, parse_note
-from suyuan.ledger.policy import Policy
+from suyuan.ledger.policy import Log, Policy
 from suyuan.ledger.verify import verify_receipt
 
 NAME = "witness.example.cn/w1"
@@ -256,6 +256,7 @@ def test_a_directory_keeps_name_key_and_logs_and_its_secrets_to_itself(tmp_path:
         home.logs(())
     (log,) = home.logs(read_logs([f"{LOG_SIGNER.verifier.vkey()} http://127.0.0.1:9/log"]))
     assert home.logs(()) == (log,)
+    assert merged([Log(log.key), log, Log(log.key)]) == (log,)  # a line and a policy may name the same log
     assert b"ENCRYPTED" in (tmp_path / "w" / "witness.pem").read_bytes()
     for name in ("witness.pem", "passphrase"):
         assert (tmp_path / "w" / name).stat().st_mode & 0o777 == 0o600
