@@ -28,7 +28,8 @@ from ..trace.naming import Names
 from ..trace.shadow import Shadow
 from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
-from ..trace.viewer import Viewer
+from ..trace.viewer import Viewer, area_of
+from .accounts import Accounts
 from .attachments import Attachments
 from .clock import Clock as Clock
 from .clock import wall_clock_ms as wall_clock_ms
@@ -37,9 +38,11 @@ from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
 from .rate_limit import RateLimit
 from .security import ApiKeys, Caller
+from .sessions import Sessions
 from .settings import Settings, SettingsError
 from .showcase import Showcase
 from .vault import Vault, VaultError, load_seal
+from .viewing import Viewings
 
 logger = logging.getLogger("suyuan.service")
 
@@ -71,6 +74,9 @@ class Services:
     vault: Vault
     attachments: Attachments
     api_keys: ApiKeys
+    accounts: Accounts
+    sessions: Sessions
+    viewings: Viewings
     idempotent: IdempotentRequests
     closed_logs: tuple[ClosedLog, ...]
     client_limit: RateLimit
@@ -97,17 +103,19 @@ class Services:
             raise
         self.halted = None
 
-    def viewer(self, caller: Caller | None) -> Viewer:
-        """The caller as a reader, with the roles its actor has on the ledger."""
+    def viewer(self, caller: Caller | None, reason: str = "") -> Viewer:
+        """The caller as a reader, with the roles and the county that its actor has on the ledger."""
         if caller is None:
             return Viewer(None)
         with self.database.read() as connection:
-            roles = connection.execute(
-                select(actor_table.c.roles).where(
+            row = connection.execute(
+                select(actor_table.c.roles, actor_table.c.county).where(
                     actor_table.c.log_id == self.log.log_id, actor_table.c.id == caller.actor
                 )
-            ).scalar_one_or_none()
-        return Viewer(caller.actor, tuple((roles or "").split()))
+            ).first()
+        if row is None:
+            return Viewer(caller.actor)
+        return Viewer(caller.actor, tuple(row.roles.split()), area_of(row.county), bool(reason))
 
     @contextmanager
     def heavy(self) -> Iterator[None]:
@@ -216,6 +224,11 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         vault=Vault(database, seal, origin=identity.origin, clock=clock),
         attachments=Attachments(places.attachments, database, max_pixels=settings.max_image_pixels, clock=clock),
         api_keys=ApiKeys(database, origin=identity.origin, registrars=policy.registrars, clock=clock),
+        accounts=Accounts(database, seal, issuer=identity.public_host, clock=clock),
+        sessions=Sessions(
+            database, clock=clock, idle_s=settings.session_idle_seconds, longest_s=settings.session_hours * 3600
+        ),
+        viewings=Viewings(database, clock),
         idempotent=idempotent,
         closed_logs=closed_logs,
         client_limit=RateLimit(settings.client_rate, settings.client_burst),

@@ -100,6 +100,10 @@ class Settings(BaseModel):
     """Rows a second that the scrub looks at."""
     scrub_hours: Annotated[float, Field(ge=0, le=8_760)] = 24.0
     """Hours between the end of one scrub and the beginning of the next."""
+    session_idle_seconds: Annotated[float, Field(ge=60, le=86_400)] = 1_800.0
+    """Somebody who is signed in and does nothing for so long is signed out."""
+    session_hours: Annotated[float, Field(gt=0, le=24)] = 10.0
+    """Hours after which everybody signs in again."""
     backup_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long a backup may be kept that still holds what was erased since."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0

@@ -101,9 +101,75 @@ class AuditReportRow(StrictTable, table=True):
     document: str = Field(sa_type=Text)  # JSON, as sent
 
 
+class UserAccountRow(StrictTable, table=True):
+    """A person of an actor who signs in to pages. Until it is enrolled there is no password, only a code's hash."""
+
+    __tablename__ = "user_account"
+    __table_args__ = strict(Index("user_account_of_actor", "actor"))
+
+    username: str = Field(sa_type=Text, primary_key=True)
+    actor: str = Field(sa_type=Text)
+    password_hash: str | None = Field(default=None, sa_type=Text)  # Argon2id, with its parameters
+    sealed_totp: bytes = Field(sa_type=LargeBinary)
+    totp_step: int = Field(default=0, sa_type=Int64)  # the newest 30 s step whose code was used
+    enrolment_hash: bytes | None = Field(default=None, sa_type=LargeBinary)
+    enrolment_ends_ms: int | None = Field(default=None, sa_type=Int64)
+    created_ms: int = Field(sa_type=Int64)
+    disabled_ms: int | None = Field(default=None, sa_type=Int64)
+
+
+class UserSessionRow(StrictTable, table=True):
+    """Somebody who is signed in. Only the SHA-256 of the cookie's token is kept."""
+
+    __tablename__ = "user_session"
+    __table_args__ = strict(Index("user_session_of_user", "username"))
+
+    token_hash: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    username: str = Field(sa_type=Text)
+    created_ms: int = Field(sa_type=Int64)
+    seen_ms: int = Field(sa_type=Int64)
+
+
+class SignInDelayRow(StrictTable, table=True):
+    """Failed sign-ins under one name or from one address, by a hash of it, and until when none is looked at."""
+
+    __tablename__ = "sign_in_delay"
+    __table_args__ = strict(Index("sign_in_delay_age", "last_ms"))
+
+    about: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    failures: int = Field(sa_type=Int64)
+    last_ms: int = Field(sa_type=Int64)
+    until_ms: int = Field(sa_type=Int64)
+
+
+class ViewingRow(StrictTable, table=True):
+    """Who looked at non-public data, and who signed in: a chain of rows, each with the hash of the one before."""
+
+    __tablename__ = "viewing"
+    __table_args__ = strict(
+        Index("viewing_of_subject", "subject"),
+        Index("viewing_of_actor", "actor"),
+        CheckConstraint("length(hash) = 32", name="viewing_hash"),
+    )
+
+    number: int = Field(sa_type=Int64, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    time_ms: int = Field(sa_type=Int64)
+    act: str = Field(sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    user: str = Field(sa_type=Text)  # username, or the id of an API key
+    subject: str = Field(sa_type=Text)  # URI of a lot or plot, an alert's id, or empty
+    reason: str = Field(sa_type=Text)
+    route: str = Field(sa_type=Text)
+    hash: bytes = Field(sa_type=LargeBinary)
+
+
 api_key = table_of(ApiKeyRow)
 request_nonce = table_of(RequestNonceRow)
 service_key = table_of(ServiceKeyRow)
 idempotency = table_of(IdempotencyRow)
 attachment_upload = table_of(AttachmentUploadRow)
 audit_report = table_of(AuditReportRow)
+user_account = table_of(UserAccountRow)
+user_session = table_of(UserSessionRow)
+sign_in_delay = table_of(SignInDelayRow)
+viewing = table_of(ViewingRow)

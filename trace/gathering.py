@@ -110,6 +110,7 @@ class Gatherer:
             return None
         found = walk(self._connection, node["id"], "up")
         gathered = Gathered(node, found, node_rows(self._connection, found.level))
+        self._sight.look_at(node["id"])
         ids = {row["subject"]: row["id"] for row in gathered.nodes.values()}
         self._read_chains(gathered, ids)
         self._read_names(gathered)

@@ -170,6 +170,7 @@ class History:
             nodes.setdefault(flow.entry, set()).add(flow.node)
         recorders: dict[int, tuple[str | None, ...]] = {}
         entries = sorted(nodes)
+        sight.look_at(found.start)
         for start in range(0, len(entries), 400):
             query = select(tables.event.c.entry, tables.event.c.actor, tables.event.c.signer).where(
                 tables.event.c.log_id == self._log.log_id, tables.event.c.entry.in_(entries[start : start + 400])

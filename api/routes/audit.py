@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from ...trace.audit import tables_document
+from ...trace.viewer import EVERYWHERE
 from ..answers import body_of, media, problems
 from ..body import read_body, require_media_type
 from ..dependencies import CallerDep, ReaderDep, ServicesDep
@@ -24,8 +25,6 @@ from ..problems import HttpRefusal, not_found
 from ..security import Caller
 from .statements import NDJSON
 
-AUDIT_ROLES = frozenset({"authority", "auditor"})
-"""Who may read every statement with all its private fields."""
 _PAGE = 500
 
 router = APIRouter(tags=["审计 audit"])
@@ -34,13 +33,15 @@ _PRIVATE = "/api/v1/audit"
 
 async def auditor_of(caller: CallerDep, reader: ReaderDep) -> Caller:
     """The caller, when its actor may audit. Raises HttpRefusal 403."""
-    if not AUDIT_ROLES & set(reader.roles):
+    # An office in charge of some counties only is no auditor of the others, unless the registrar made it one.
+    allowed = "auditor" in reader.roles or ("authority" in reader.roles and reader.area == EVERYWHERE)
+    if not allowed:
         raise HttpRefusal(
             403,
             "audit-role",
-            zh="需要监管部门或审计机构的角色",
-            en="this needs the role authority or auditor",
-            expected=", ".join(sorted(AUDIT_ROLES)),
+            zh="需要审计机构的角色，或不限地区的监管部门",
+            en="this needs the role auditor, or an authority that is not bound to a county",
+            expected="auditor",
         )
     return caller
 
@@ -76,7 +77,8 @@ def cosigned_checkpoint(services: ServicesDep) -> Response:
     f"{_PRIVATE}/statements",
     summary="全部声明及其非公开字段 / All statements with their private fields",
     description=(
-        "For the roles authority and auditor. One JSON line a statement, in log order, of the entries `from` to `to` "
+        "For the role auditor, and authorities without a county. One JSON line a statement, in log order, of the "
+        "entries `from` to `to` "
         "(exclusive): `{index, statement, disclosures: [{disclosure, visibility}]}`. Lot indexes have no statement."
     ),
     response_class=StreamingResponse,
@@ -107,7 +109,7 @@ def statements(
 @router.get(
     f"{_PRIVATE}/projection",
     summary="派生数据表的摘要 / Digests of the derived tables",
-    description="For the roles authority and auditor: what `suyuan audit` holds against its own replay.",
+    description="For auditors, and authorities without a county: what `suyuan audit` holds against its own replay.",
     response_model=dict[str, Any],
     responses=problems(401, 403, 429, 503),
 )
@@ -135,7 +137,7 @@ def report(services: ServicesDep) -> Response:
     f"{_PRIVATE}/report",
     status_code=204,
     summary="提交审计报告 / Send an audit report in",
-    description="For the roles authority and auditor: the JSON report of `suyuan audit`, shown as the auditor's word.",
+    description="For auditors, and authorities without a county: the report of `suyuan audit`, shown as their word.",
     openapi_extra=body_of({"application/json": {"type": "object"}}, "suyuan/audit/v1"),
     responses=problems(400, 401, 403, 413, 415, 422, 429, 503),
 )
