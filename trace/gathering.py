@@ -35,6 +35,8 @@ class Seen:
     hidden: tuple[str, ...]
     """JSON pointers of recorded values that the viewer may not see."""
     rank: int
+    whole: Mapping[str, Any]
+    """The body with all that is still kept: to derive from, never to be told."""
 
     @property
     def index(self) -> int:
@@ -163,7 +165,7 @@ class Gatherer:
             for item in stored.disclosures
             if item.text not in texts and values.get(item.pointer) is not None
         )
-        return Seen(stored, statement, body, texts, hidden, rank)
+        return Seen(stored, statement, body, texts, hidden, rank, opened.body)
 
     def _recorded_for(self, indices: Iterable[int]) -> set[int]:
         """Those of the entries at `indices` that a helper recorded for the viewer under a delegation."""

@@ -94,6 +94,11 @@ class History:
                     "stage": step.stage,
                     "time": step.time.isoformat(),
                     "entry": step.ledger.index,
+                    "evidence": [
+                        {"grade": ground.grade, "zh": ground.how.zh, "en": ground.how.en, "entries": ground.entries}
+                        for ground in step.evidence
+                    ],
+                    "facts": {fact.name: fact.grade for fact in step.facts},
                 }
                 for step in story.steps
                 if step.depth == 0

@@ -25,6 +25,8 @@ CONTEXT: tuple[Any, ...] = (
     {"suyuan": "https://suyuan.example/voc/"},
 )
 SIDES = ("inputs", "outputs", "lots")
+REFUSED = ("rejected", "damaged", "short", "rejected_kg")
+"""Measures by which a receiver says what did not enter its stock."""
 _LIST_OF_SIDE = {"inputs": "inputQuantityList", "outputs": "outputQuantityList"}
 _ENTERED_UNITS: Mapping[str, tuple[Decimal, str]] = {
     "kg": (Decimal(1), "KGM"), "千克": (Decimal(1), "KGM"), "公斤": (Decimal(1), "KGM"),
@@ -210,6 +212,13 @@ def _validator(stage: Stage) -> jsonschema_rs.Draft202012Validator:
 def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refusal]:
     if stage.kind == "transform" and not (record.get("inputs") or record.get("outputs")):
         yield _malformed("mandatory-element", "/outputs", "缺少投入或产出", "it neither takes nor makes a lot", "lots")
+    if stage.kind == "receive":
+        for number, row in enumerate(record.get("lots", ())):
+            if not row["quantity"] and not any(row.get(name) for name in REFUSED):
+                yield _malformed(
+                    "value-range", f"/lots/{number}/quantity", "既没有收下，也没有拒收、破损或短少的数量",
+                    "nothing was taken in, and nothing rejected, damaged or missing", "an amount above 0",
+                )  # fmt: skip
     seen: dict[str, str] = {}
     for side in SIDES:
         rule: LotSide = getattr(stage, side)

@@ -19,6 +19,20 @@ class Text:
     en: str
 
 
+Grade = Literal["self-declared", "sensor", "confirmed", "laboratory", "inspected"]
+"""How well a fact is founded, from the weakest to the strongest (`evidence.py`)."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One ground for what a step says, and how it was derived from the ledger."""
+
+    grade: Grade
+    how: Text
+    entries: tuple[int, ...]
+    """Ledger indexes of the statements that it rests on."""
+
+
 @dataclass(frozen=True)
 class Party:
     """An actor as named on the ledger. `key_custody` says how the key that signed is kept."""
@@ -60,6 +74,7 @@ class Fact:
     unit: str | None = None
     hidden: bool = False
     highlight: bool = False
+    grade: Grade = "self-declared"
 
 
 @dataclass(frozen=True)
@@ -152,6 +167,13 @@ class Step:
     ledger: LedgerPlace
     erased_at: datetime | None = None
     """Log time of the newest erasure of fields of this event: that something was erased is told, not what."""
+    evidence: tuple[Evidence, ...] = ()
+    """Every ground there is for what the step says, the strongest first."""
+
+    @property
+    def grade(self) -> Grade:
+        """The grade of its strongest ground."""
+        return self.evidence[0].grade if self.evidence else "self-declared"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import Any
 
 from .ages import liquor_ages
 from .divisions import division
+from .evidence import Grader, measured_facts
 from .gathering import Gathered, Seen
 from .genealogy import amounts, shares_up
 from .naming import Names
@@ -22,7 +24,9 @@ from .story import (
     AncestryNode,
     Attachment,
     Certificate,
+    Evidence,
     Fact,
+    Grade,
     LaboratoryReport,
     LaboratoryResult,
     LedgerPlace,
@@ -63,6 +67,7 @@ class Teller:
             if seen.claim == "erasure"
         }
         self._shares = shares_up(gathered.walk, gathered.may_see)
+        self._grader = Grader(gathered, templates, names)
 
     def story(self) -> Story:
         """The whole story, but for the proof state."""
@@ -129,6 +134,7 @@ class Teller:
             for mention in self._mentions(seen, stage, record)
             if (subject := self._names.subject(mention.uri, "")) in self._ids
         ]
+        evidence = self._grader.evidence(seen, stage)
         return Step(
             event_id=record["event_id"],
             stage=stage.id,
@@ -143,7 +149,7 @@ class Teller:
             at=division(record["place"]) if record.get("place") else None,
             lots=tuple(self._mentions(seen, stage, record)),
             losses=tuple(self._losses(stage, record)),
-            facts=tuple(_facts(record["kde"], stage.kde, seen.hidden)),
+            facts=self._graded(tuple(_facts(record["kde"], stage.kde, seen.hidden)), seen, stage, evidence),
             hidden_facts=len(seen.hidden),
             attachments=tuple(
                 Attachment(item["hash"], item["mediaType"], item["bytes"], attachment_path(item["hash"]))
@@ -154,6 +160,20 @@ class Teller:
             depth=min(levels, default=0),
             ledger=self._place(seen),
             erased_at=self._erased_at.get(seen.statement.hash),
+            evidence=evidence,
+        )
+
+    def _graded(
+        self, facts: tuple[Fact, ...], seen: Seen, stage: Stage, evidence: tuple[Evidence, ...]
+    ) -> tuple[Fact, ...]:
+        """The facts with their own grades: what a laboratory or authority itself says, what an instrument measured."""
+        measured = measured_facts(seen.body["suyuan:kde"], stage, seen.hidden)
+        third: Grade | None = next(
+            (each.grade for each in evidence if each.grade in ("inspected", "laboratory") and len(each.entries) == 1),
+            None,
+        )
+        return tuple(
+            replace(fact, grade="sensor" if fact.name in measured else third or "self-declared") for fact in facts
         )
 
     def _mentions(self, seen: Seen, stage: Stage, record: Record) -> Iterable[LotMention]:

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Visibility = Literal["public", "partner", "regulator"]
 VISIBILITY_RANK: Mapping[str, int] = {"public": 0, "partner": 1, "regulator": 2}
 
-Kind = Literal["grow", "create", "transform", "observe", "withdraw", "pack", "ship", "receive", "sell", "retail"]
+Kind = Literal["grow", "create", "transform", "observe", "withdraw", "pack", "ship", "receive", "sell", "retail", "recover"]
 Phase = Literal["origin", "making", "testing", "packing", "moving", "selling"]
 ROLES = (
     "grower", "cooperative", "nursery", "grain_firm", "factory", "distillery", "laboratory", "carrier", "warehouse",
@@ -36,6 +36,7 @@ EVENT_TYPES: Mapping[str, tuple[str, str | None]] = {
     "receive": ("ObjectEvent", "OBSERVE"),
     "sell": ("TransactionEvent", "ADD"),
     "retail": ("ObjectEvent", "OBSERVE"),
+    "recover": ("ObjectEvent", "OBSERVE"),
 }
 RESERVED_KDE = frozenset({"lots", "losses", "entered"})
 
@@ -83,6 +84,8 @@ class KeyDataElement(_Part):
     max_items: int = 60
     personal: bool = False
     """Names a natural person or how to reach one: may be erased at once, whatever term food law sets for the rest."""
+    evidence: Literal["sensor"] | None = None
+    """`sensor`: read from an instrument; counts as measured where the record names the stage's `device`."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -213,6 +216,8 @@ class Stage(_Part):
     logistic_units: PlotSide = PlotSide()
     attachments: Attachments = Attachments()
     kde: Mapping[str, KeyDataElement] = {}
+    device: str | None = None
+    """The key data element that names the instrument from which the elements with `evidence: sensor` are read."""
     retention_years: Annotated[int, Field(ge=0, le=100)] = 2
     """How long food law has the records of this stage kept; by default that of its family."""
 
@@ -221,9 +226,13 @@ class Stage(_Part):
         unknown = [role for role in self.roles if role not in ROLES]
         if unknown or not self.roles:
             raise ValueError(f"unknown or no roles {unknown}")
+        if (self.device is None) == any(element.evidence == "sensor" for element in self.kde.values()):
+            raise ValueError("what a sensor measures needs a device that the record names, and the other way round")
+        if self.device is not None and self.device not in self.kde:
+            raise ValueError(f"the device {self.device} is no key data element")
         if reserved := RESERVED_KDE & set(self.kde):
             raise ValueError(f"reserved key data elements {sorted(reserved)}")
-        takes_lots = self.kind in ("observe", "withdraw", "pack", "ship", "receive", "sell", "retail")
+        takes_lots = self.kind in ("observe", "withdraw", "pack", "ship", "receive", "sell", "retail", "recover")
         if takes_lots != bool(self.lots.maximum):
             raise ValueError(f"a stage of kind {self.kind} {'needs' if takes_lots else 'has no'} lots")
         if (self.kind == "transform") < bool(self.inputs.maximum or self.process != "none"):
@@ -363,7 +372,9 @@ class Stage(_Part):
         item["properties"]["lot"] = {"type": "string", "maxLength": 300}
         item["required"].append("lot")
         if side.quantity != "none":
-            item["properties"]["quantity"] = {"type": "number", "exclusiveMinimum": 0, "maximum": 1_000_000_000}
+            # A receiver may reject all of it.
+            least = "minimum" if self.kind == "receive" else "exclusiveMinimum"
+            item["properties"]["quantity"] = {"type": "number", least: 0, "maximum": 1_000_000_000}
             item["properties"]["uom"] = {"type": "string", "enum": list(side.uom)}
             if side.quantity == "mandatory":
                 item["required"] += ["quantity", "uom"]

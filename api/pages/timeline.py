@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from ...trace.story import Attachment, Fact, LotMention, Quantity, Step, Story
+from ...trace.evidence import LABELS
+from ...trace.story import Attachment, Fact, Grade, LotMention, Quantity, Step, Story
 from . import formatting
 from .texts import Texts
 
@@ -85,6 +86,13 @@ class Entry:
     """When fields were last erased; "" when none were."""
     custody: str
     """device | service | mixed: how the keys that signed are kept."""
+    grade: Grade
+    """How well the step is founded, and the word for it."""
+    grade_word: str
+    grounds: tuple[tuple[str, tuple[int, ...]], ...]
+    """How that was derived, each with the ledger entries it rests on."""
+    measured: frozenset[str]
+    """Labels of the facts that an instrument measured."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,9 @@ def _said_once(entries: Sequence[Entry]) -> list[Entry]:
 def _kind(step: Step, reported: set[int]) -> tuple[object, ...]:
     """What steps must share to be told in one entry. Corrections and laboratory reports stand alone."""
     alone = step.corrects or step.corrected_by or step.ledger.index in reported
-    return (step.event_id,) if alone else (step.stage, step.recorded_by.id, step.on_behalf_of, step.backfilled)
+    return (step.event_id,) if alone else (
+        step.stage, step.recorded_by.id, step.on_behalf_of, step.backfilled, step.grade,
+    )  # fmt: skip
 
 
 def _entry(steps: Sequence[Step], places: Mapping[str, int], reported: set[int], t: Texts) -> Entry:
@@ -181,7 +191,21 @@ def _entry(steps: Sequence[Step], places: Mapping[str, int], reported: set[int],
         reported=is_report,
         erased=formatting.day(max(erased).date(), t) if erased else "",
         custody=custody.pop() if len(custody) == 1 else "mixed",
+        grade=first.grade,
+        grade_word=t.pick(LABELS[first.grade]),
+        grounds=_grounds(steps, t),
+        measured=frozenset(t.pick(each.label) for step in steps for each in step.facts if each.grade == "sensor"),
     )
+
+
+def _grounds(steps: Sequence[Step], t: Texts) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """What each ground says once, with the entries beside the steps' own that it rests on; the strongest first."""
+    own = {step.ledger.index for step in steps}
+    found: dict[str, set[int]] = {}
+    for step in steps:
+        for ground in step.evidence:
+            found.setdefault(t.pick(ground.how), set()).update(set(ground.entries) - own)
+    return tuple((how, tuple(sorted(entries))) for how, entries in found.items())
 
 
 def _facts(step: Step) -> list[Fact]:

@@ -152,7 +152,7 @@ def _payload(statement: str) -> bytes:
 
 # ---------------------------------------------------------------- nothing leaks
 
-_PLACES = frozenset({"index", "entry", "credential_index", "size", "statements", "bytes", "records"})
+_PLACES = frozenset({"index", "entry", "credential_index", "size", "statements", "bytes", "records", "entries"})
 """Members that count entries of the log or bytes: no facts about goods."""
 _NUMBER = re.compile(r"(?<![\w.+/#-])\d+(?:\.\d+)?(?![\w.+/=-])")  # no part of an id, a hash or a date
 
