@@ -204,6 +204,8 @@ def _grounds(steps: Sequence[Step], t: Texts) -> tuple[tuple[str, tuple[int, ...
     found: dict[str, set[int]] = {}
     for step in steps:
         for ground in step.evidence:
+            if ground.grade == "self-declared":
+                continue  # its word says it
             found.setdefault(t.pick(ground.how), set()).update(set(ground.entries) - own)
     return tuple((how, tuple(sorted(entries))) for how, entries in found.items())
 
