@@ -102,7 +102,11 @@ class EventRow(StrictTable, table=True):
     """One event statement."""
 
     __tablename__ = "event"
-    __table_args__ = strict(Index("event_name", "log_id", "event_id", unique=True))
+    __table_args__ = strict(
+        Index("event_name", "log_id", "event_id", unique=True),
+        Index("event_of_actor", "log_id", "actor", "time_ms"),
+        Index("event_of_process", "process_id"),
+    )
     log_id: int = key_column()
     entry: int = key_column()
     event_id: str = Field(sa_type=Text)

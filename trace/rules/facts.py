@@ -294,13 +294,14 @@ class ActorYear:
 
 @dataclass(frozen=True)
 class Hold:
-    """Why a lot may not be shipped: a finding that quarantines it or an ancestor, or a recall."""
+    """Why a lot may not be shipped: a finding that quarantines it or a lot it was made from."""
 
-    kind: Literal["quarantine", "recall"]
-    id: str
+    finding: str
+    """Its id."""
     entry: int
-    """Since which entry."""
-    logged: datetime
+    """Since which entry the lot is held back."""
+    opened: datetime
+    """Log time at which the finding was first made."""
 
 
 class Facts(Protocol):
@@ -357,7 +358,7 @@ class Facts(Protocol):
         """Every deed that names an attachment by this hash, in log order."""
 
     def holds(self, lot: str) -> Sequence[Hold]:
-        """Quarantines and recalls in force on a lot (for rules with `after_quarantine`)."""
+        """The quarantines on a lot (for rules with `after_quarantine`)."""
 
     def published(self) -> int | None:
         """Index of the last lot-index entry before the judged one: entries below it were published then."""

@@ -31,10 +31,10 @@ A rule is a function with a line above it. Somebody who knows tea and a little P
 | scope        | the function gets                                   | is judged when                                  |
 |--------------|-----------------------------------------------------|-------------------------------------------------|
 | `deed`       | a `Deed`: one event, opened                         | it is recorded or corrected                     |
-| `lot`        | a `Lot`: its makings and all deeds that name it     | a deed of one of `stages` names it or its process |
+| `lot`        | a `Lot`: its makings and all deeds that name it     | a deed of `stages` names it or makes it         |
 | `process`    | a `Process`: all deeds of one transformation        | a deed of it is recorded or corrected           |
-| `plot-season` | a `PlotSeason`: a plot, its works and harvests      | a deed of one of `stages` names the plot        |
-| `actor-year` | an `ActorYear`: what an actor did in a year         | a deed of one of `stages` of that actor and year |
+| `plot-season`| a `PlotSeason`: a plot, its works and harvests      | a deed of `stages` names the plot               |
+| `actor-year` | an `ActorYear`: what an actor did in a year         | a deed of `stages` by that actor in that year   |
 
 `stages` are names or patterns (`tea.*`, `*.harvested`); a superseded (corrected) deed is never shown to a rule. A rule
 that asks about ancestors says `follows=True`: it is judged again for all descendants when an ancestor's making, test or
@@ -116,7 +116,7 @@ class Rule:
     follows: bool = False
     """Whether a change of an ancestor makes it look again at all descendants."""
     after_quarantine: bool = False
-    """Whether it asks for quarantine or recalls: judged last, and again when these change."""
+    """Whether it asks for quarantines: judged last, and again when these change; itself it quarantines nothing."""
 
 
 def rule(

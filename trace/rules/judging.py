@@ -1,0 +1,174 @@
+"""The judging of a log: after each commit what is new, and everything again when rules or limits have changed.
+
+A cursor says how far the log was judged; findings and cursor change in one transaction. One process works at a time:
+it holds a lease, and the cursor is compared before it is moved, so that a lease that ran out does no harm.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from ...ledger.errors import StaleWriter
+from ...ledger.reader import LogReader, StoredEntry
+from ..naming import Names
+from ..template import Templates
+from . import tables
+from .engine import Engine
+from .limits import Limits, load_limits
+from .registry import digest_of, load_rules
+from .rule import Rule
+
+PAGE = 200
+LEASE_MS = 60_000
+Progress = Callable[[int, int], None]
+
+
+class Judging:
+    """Judges one log. Several may exist, in several processes: whoever has the lease works."""
+
+    def __init__(
+        self,
+        log: LogReader,
+        templates: Templates,
+        names: Names,
+        clock: Callable[[], int],
+        rules: Sequence[Rule] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self._log = log
+        self._templates = templates
+        self._names = names
+        self._clock = clock
+        self._rules = load_rules() if rules is None else rules
+        self._limits = load_limits() if limits is None else limits
+        self.digest = digest_of(self._rules, self._limits)
+        """Of the rules and limits that it judges by."""
+        self._me = secrets.token_hex(8)
+        self._held_until = 0
+
+    # ------------------------------------------------------------ what is new
+
+    def catch_up(self, progress: Progress = lambda done, total: None) -> int:
+        """Judges everything that is not judged yet; how many entries that were.
+
+        All entries when the rules or limits are not those of last time. Does nothing while another process is at it.
+        Raises DatabaseUnavailable, StaleWriter when another process judged meanwhile.
+        """
+        judged = 0
+        while True:
+            with self._log.database.read() as connection:
+                size, cursor = self._log.state(connection).size, self._cursor(connection)
+            if cursor is not None and cursor[1] == self.digest and cursor[0] >= size:
+                return judged
+            if not self._lease():
+                return judged
+            if cursor is None or cursor[1] != self.digest:
+                judged += self._judge_all(progress)
+                continue
+            first, last = cursor[0], min(cursor[0] + PAGE, size)
+            engine = self._engine(whole=False)
+            with self._log.database.read() as connection:
+                engine.judge(connection, self._page(connection, first, last))
+            with self._log.database.write() as connection:
+                self._move(connection, first, last)
+                engine.docket.flush(connection)
+            judged += last - first
+            progress(last, size)
+            if engine.judge_all_again:
+                judged += self._judge_all(progress)
+
+    def judge_all(self, progress: Progress = lambda done, total: None) -> int:
+        """Judges the whole log from entry 0 and replaces everything that was found; how many entries.
+
+        Waits for nobody: who has the lease finds its work overtaken and begins anew.
+        """
+        self._lease(take=True)
+        return self._judge_all(progress) + self.catch_up(progress)
+
+    def _judge_all(self, progress: Progress) -> int:
+        engine = self._engine(whole=True)
+        with self._log.database.read() as connection:
+            before, size = self._cursor(connection), self._log.state(connection).size
+        for first in range(0, size, PAGE):
+            last = min(first + PAGE, size)
+            with self._log.database.read() as connection:
+                engine.judge(connection, self._page(connection, first, last))
+            self._lease()
+            progress(last, size)
+        with self._log.database.write() as connection:
+            if self._cursor(connection, lock=True) != before:
+                raise StaleWriter("another process judged meanwhile")
+            engine.docket.flush(connection)
+            self._set(connection, size)
+        return size
+
+    def _engine(self, *, whole: bool) -> Engine:
+        return Engine(self._log, self._templates, self._names, self._rules, self._limits, whole=whole)
+
+    def _page(self, connection: Connection, first: int, last: int) -> list[StoredEntry]:
+        found = self._log.statements(range(first, last), connection)
+        return [found[index] for index in range(first, last)]
+
+    # ------------------------------------------------------------ cursor and lease
+
+    def _cursor(self, connection: Connection, *, lock: bool = False) -> tuple[int, str] | None:
+        """How many entries are judged, and by which rules; None when none ever was."""
+        row = tables.judging.c
+        query = select(row.size, row.digest).where(row.log_id == self._log.log_id)
+        found = connection.execute(query.with_for_update() if lock else query).one_or_none()
+        return None if found is None or not found[1] else (found[0], found[1])
+
+    def _move(self, connection: Connection, first: int, last: int) -> None:
+        row = tables.judging.c
+        here = (row.log_id == self._log.log_id) & (row.size == first) & (row.digest == self.digest)
+        moved = connection.execute(update(tables.judging).where(here).values(size=last))
+        if moved.rowcount != 1:
+            raise StaleWriter("another process judged meanwhile")
+
+    def _set(self, connection: Connection, size: int) -> None:
+        row = tables.judging.c
+        values: dict[str, Any] = {"size": size, "digest": self.digest}
+        connection.execute(update(tables.judging).where(row.log_id == self._log.log_id).values(**values))
+
+    def _lease(self, *, take: bool = False) -> bool:
+        """Whether this one may work now; renewed at half time. With `take` whoever else has it loses it."""
+        now = self._clock()
+        if not take and self._held_until - now > LEASE_MS // 2:
+            return True
+        row = tables.judging.c
+        mine = row.log_id == self._log.log_id
+        with self._log.database.write() as connection:
+            held = connection.execute(select(row.holder, row.held_until_ms).where(mine).with_for_update()).one_or_none()
+            if held is None:
+                connection.execute(
+                    insert(tables.judging).values(
+                        log_id=self._log.log_id, size=0, digest="", holder=self._me, held_until_ms=now + LEASE_MS
+                    )
+                )
+            elif take or held[0] in (None, self._me) or held[1] < now:
+                values: dict[str, Any] = {"holder": self._me, "held_until_ms": now + LEASE_MS}
+                connection.execute(update(tables.judging).where(mine).values(**values))
+            else:
+                return False
+        self._held_until = now + LEASE_MS
+        return True
+
+    def release(self) -> None:
+        """Lets another process work at once."""
+        if self._held_until:
+            row = tables.judging.c
+            mine = (row.log_id == self._log.log_id) & (row.holder == self._me)
+            with self._log.database.write() as connection:
+                connection.execute(update(tables.judging).where(mine).values(holder=None))
+            self._held_until = 0
+
+    def forget(self) -> None:
+        """Empties what was found: everything is judged again next time."""
+        with self._log.database.write() as connection:
+            for table in (*reversed(tables.JUDGED), tables.judging):
+                connection.execute(delete(table).where(table.c.log_id == self._log.log_id))
+        self._held_until = 0
