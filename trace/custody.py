@@ -43,6 +43,8 @@ class Effects:
     held: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
     shipped: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
     received: dict[tuple[str, str, str], int] = field(default_factory=lambda: defaultdict(int))
+    sold: dict[tuple[str, str], int] = field(default_factory=lambda: defaultdict(int))
+    """Sold to consumers, less what was taken back from them."""
     touched: dict[str, tuple[str | None, str]] = field(default_factory=dict)
     """Every lot named -> (unit or None, field)."""
 
@@ -56,6 +58,8 @@ class Effects:
         ):
             for key in [*mine, *theirs]:
                 total[key] = mine.get(key, 0) - theirs.get(key, 0)
+        for seller in [*self.sold, *earlier.sold]:
+            result.sold[seller] = self.sold.get(seller, 0) - earlier.sold.get(seller, 0)
         return result
 
 
@@ -75,6 +79,11 @@ def effects(record: Record, stage: Stage, actor: str, names: Names) -> Effects:
                 result.held[subject, actor] += amount
             elif side == "inputs" or stage.kind in ("withdraw", "retail"):
                 result.held[subject, actor] -= amount
+                if stage.kind == "retail":
+                    result.sold[subject, actor] += amount
+            elif stage.kind == "recover":
+                result.held[subject, actor] += amount
+                result.sold[subject, actor] -= amount
             elif stage.kind in ("ship", "sell") and "receiver" in record:
                 result.held[subject, actor] -= amount
                 result.shipped[subject, actor, record["receiver"]] += amount
@@ -97,6 +106,9 @@ class Known(Protocol):
     def lot_transfer(self, subject: str, sender: str, receiver: str) -> tuple[int, int]:
         """Shipped and received so far."""
 
+    def lot_sold(self, subject: str, actor: str) -> int:
+        """Millionths sold to consumers and not taken back."""
+
     def plot_holder(self, subject: str) -> str | None: ...
     def product_holder(self, gtin: str) -> str | None: ...
 
@@ -112,7 +124,7 @@ def check_custody(
 
     Raises Refusal: `plot-not-held`, `lot-exists`, `lot-of-other-maker`, `product-not-held`, `lot-not-held`,
     `lot-unknown`, `unit-of-lot`, `correction-lots`, `stock-exceeded`, `shipment-below-receipt`,
-    `receipt-exceeds-shipment`, `quantity-precision`.
+    `receipt-exceeds-shipment`, `recovery-exceeds-sales`, `quantity-precision`.
     """
     for number, uri in enumerate(record.get("plots", ())):
         if known.plot_holder(names.subject(uri, f"/plots/{number}")) != actor:
@@ -158,6 +170,16 @@ def check_custody(
                 f"此批次您还剩 {_amount(stock)}，本记录要用 {_amount(-change)}",
                 f"you have {_amount(stock)} of this lot left, this record takes {_amount(-change)}",
                 f"at most {_amount(stock)}",
+            )  # fmt: skip
+    for (subject, seller), change in result.sold.items():
+        sold = known.lot_sold(subject, seller)
+        if sold + change < 0:
+            where = result.touched.get(subject, (None, ""))[1]
+            raise _refuse(
+                "recovery-exceeds-sales", f"{where}/quantity",
+                f"此批次您卖给消费者且尚未收回的是 {_amount(sold)}，不能收回 {_amount(-change)}",
+                f"you sold {_amount(sold)} of this lot that did not come back, {_amount(-change)} cannot be taken back",
+                f"at most {_amount(sold)}",
             )  # fmt: skip
     for (subject, sender, receiver), change in result.shipped.items():
         shipped, received = known.lot_transfer(subject, sender, receiver)

@@ -14,17 +14,18 @@ from ..ledger.forgetting import forget
 from ..ledger.keys import KeyRecord, KeyRing, PublicKey, Registrar
 from ..ledger.log import Draft, Log
 from ..ledger.reader import StoredDisclosure, StoredEntry
-from ..ledger.rows import Rows
+from ..ledger.rows import Row, Rows
 from ..ledger.statement import Statement, parse_statement
 from ..ledger.subjects import correction_chain, subjects_of
 from . import tables
-from .custody import check_custody, effects
+from .custody import Effects, check_custody, effects
 from .delegation import CREDENTIAL_TYPE
 from .erasure import LABELS, Erased, check_erasure, check_form
 from .key_rows import key_record, key_row
 from .naming import Names
 from .parties import check_actor, check_credential
 from .projection import Coming, Logged, Projection
+from .recalls import MOVING, RETURNED, check_recall
 from .record import Record, decompose
 from .schema import parse_time
 from .template import Stage, Templates
@@ -124,6 +125,8 @@ class Judge:
                 self._judge_credential(prepared)
             case "event":
                 self._judge_event(prepared, time_ms)
+            case "recall":
+                self._judge_recall(prepared)
             case "erasure":
                 self._erasing[statement.signing_hash] = self._judge_erasure(prepared, time_ms)
         corrected = correction_chain(statement.body, self._published) if statement.claim == "event" else None
@@ -197,7 +200,55 @@ class Judge:
         if "corrects" in record:
             corrected = self._corrected(record["corrects"], stage, actor)
             earlier = effects(decompose(corrected.body, stage, self._names), stage, actor, self._names)
-        check_custody(record, stage, actor, roles, self._names, self._projection, earlier)
+        change = check_custody(record, stage, actor, roles, self._names, self._projection, earlier)
+        self._check_recalled(record, stage, actor, change)
+
+    def _judge_recall(self, prepared: Prepared) -> None:
+        issuer = self._projection.actors.get(prepared.statement.iss)
+        if issuer is None:
+            raise _refuse("actor-unknown", "/iss", "签发者没有登记", "the issuer is not registered")
+        projection = self._projection
+        check_recall(prepared.body, issuer, self._names, projection.recalls, projection.nodes.get, self._county)
+
+    def _county(self, actor: str) -> str | None:
+        row = self._projection.actors.get(actor)
+        return None if row is None else row["county"]
+
+    def _check_recalled(self, record: Record, stage: Stage, actor: str, change: Effects) -> None:
+        """Refuses to let recalled goods go on: to others, to consumers, or into something else (domain rule G10).
+
+        What goes back to whoever may recover it, what is withdrawn or destroyed and what only observes stays possible;
+        and so does what an authority allows to be recorded later: it happened before.
+        """
+        recalls = self._projection.recalls
+        if stage.kind not in MOVING or not recalls.in_force or record.get("backfilled"):
+            return
+        leaving = [subject for (subject, holder), amount in change.held.items() if amount < 0 and holder == actor]
+        nodes = {node["id"]: node for subject in leaving if (node := self._projection.nodes.get(subject)) is not None}
+        found = recalls.blocking(nodes.keys())
+        receiver = record.get("receiver")
+        if found is not None and stage.disposition == RETURNED and receiver is not None:
+            issuer = found[1]["issuer"]
+            stuck = {key for key, node in nodes.items() if not self._may_recover(node, actor, receiver, issuer)}
+            found = recalls.blocking(stuck)
+        if found is None:
+            return
+        node, recall = nodes[found[0]], found[1]
+        uri, name, level = self._names.uri(node["subject"]), recall["id"], recall["level"]
+        raise Refusal(
+            "lot-recalled", field=change.touched.get(node["subject"], (None, ""))[1],
+            zh=f"{uri} 属于召回 {name}（{level} 级），不得发运、销售或加工。请就地封存，退回给您的供货者或生产者"
+            f"（退货），或销毁并记录（出库处置）",
+            en=f"{uri} is under the recall {name} (level {level}): it is not shipped, sold or processed. "
+            "Keep it apart, return it to whoever sent it to you or to its maker, or destroy it and record that",
+            expected="common.returned to its sender or maker, or common.disposed", status_hint="conflict",
+        )  # fmt: skip
+
+    def _may_recover(self, node: Row, sender: str, receiver: str, issuer: str) -> bool:
+        """Whether goods under recall may go back to `receiver`: its maker, the recall's issuer, or who sent them."""
+        if receiver in (node["maker"], issuer):
+            return True
+        return self._projection.lot_transfer(node["subject"], receiver, sender)[0] > 0
 
     def _check_time(self, record: Record, actor: str, time_ms: int) -> None:
         time = parse_time(record["time"])

@@ -17,6 +17,7 @@ from . import tables
 from .custody import Effects, effects, micro
 from .delegation import Delegation, delegations_to, holder
 from .naming import Names
+from .recalls import Recalls
 from .record import SIDES, Record, decompose, quantity_list
 from .schema import parse_time
 from .template import Stage, Templates
@@ -139,6 +140,8 @@ class Projection:
         self.event_nodes = Rows(connection, tables.event_node, ("entry", "position"), **log)
         self.holdings = Rows(connection, tables.holding, ("node_id", "actor"))
         self.transfers = Rows(connection, tables.transfer, ("node_id", "sender", "receiver"))
+        self.sales = Rows(connection, tables.sale, ("node_id", "actor"))
+        self.recalls = Recalls(connection, log_id)
         self.labels = Rows(connection, tables.lot_label, ("entry", "position"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
         self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
@@ -170,6 +173,17 @@ class Projection:
         node = self.nodes.get(subject)
         row = None if node is None else self._transfer(node["id"], sender, receiver)
         return (0, 0) if row is None else (row["shipped_micro"], row["received_micro"])
+
+    def lot_sold(self, subject: str, actor: str) -> int:
+        """Millionths that the actor sold to consumers and has not taken back."""
+        node = self.nodes.get(subject)
+        row = None if node is None else self._sale(node["id"], actor)
+        return 0 if row is None else int(row["sold_micro"])
+
+    def _sale(self, node: int, actor: str) -> Row | None:
+        if node in self._fresh:
+            self.sales.known_absent(node, actor)
+        return self.sales.get(node, actor)
 
     def _holding(self, node: int, actor: str) -> Row | None:
         if node in self._fresh:
@@ -248,6 +262,8 @@ class Projection:
                 self._apply_credential(logged)
             case "trace-event+sd-jwt":
                 self._apply_event(logged)
+            case "recall+jwt":
+                self._apply_recall(logged)
             case _:
                 pass  # keys are the ledger's own projection
 
@@ -255,7 +271,7 @@ class Projection:
         """Writes everything, in an order that a replay repeats."""
         for rows in (
             self.actors, self.credentials, self.registrations, self.nodes, self.processes, self.events,
-            self.event_nodes, self.holdings, self.transfers, self.labels, self.attachments, self.issued,
+            self.event_nodes, self.holdings, self.transfers, self.sales, self.labels, self.attachments, self.issued,
         ):  # fmt: skip
             rows.flush()
 
@@ -342,12 +358,36 @@ class Projection:
             self.issued.add({"actor": actor, "entry": logged.index})
         self._apply_mentions(logged, record, stage, process, actor)
         self._apply_effects(done)
+        if process is not None and self.recalls.in_force:
+            self._recall_made(logged.index, process, corrected)
         for position, label in enumerate(record.get("labels", ())):
             node = self._node(self._names.subject(label["lot"], ""), "lot")
             place = {"entry": logged.index, "position": position}
             self.labels.add({**place, "actor": actor, "label": label["label"], "node_id": node["id"]})
         for attachment in record.get("attachments", ()):
             self.attachments.add({"hash": attachment["hash"], "entry": logged.index})
+
+    def _apply_recall(self, logged: Logged) -> None:
+        self._write_flows()
+        lots = [self.nodes.get(self._names.subject(uri, "")) for uri in logged.body["lots"]]
+        nodes = [lot["id"] for lot in lots if lot is not None]
+        self.recalls.apply(logged.body, logged.issuer, logged.index, logged.time_ms, nodes)
+
+    def _recall_made(self, entry: int, process: int, corrected: Row | None) -> None:
+        """What a transformation made of recalled lots is recalled; a correction may also end that."""
+        self._write_flows()
+        if corrected is None:
+            self.recalls.inherit(process, entry)
+            return
+        table = tables.event_node.c
+        entries = (entry, corrected["entry"])
+        query = select(table.node_id).where(table.log_id == self._log_id, table.entry.in_(entries))
+        self.recalls.refresh_around(set(self._connection.execute(query).scalars()), entry)
+
+    def _write_flows(self) -> None:
+        """Lets queries see nodes and flows of this transaction."""
+        self.nodes.flush()
+        self.event_nodes.flush()
 
     def _corrected(self, record: Record) -> Row | None:
         return self.events.get(record["corrects"]) if record.get("corrects") else None
@@ -412,6 +452,11 @@ class Projection:
             row = self._holding(node["id"], actor)
             amount = (row["amount_micro"] if row is not None else 0) + change
             self.holdings.put({"node_id": node["id"], "actor": actor, "amount_micro": amount})
+        for (subject, actor), change in done.sold.items():
+            node = self._node(subject, "lot")
+            row = self._sale(node["id"], actor)
+            amount = (row["sold_micro"] if row is not None else 0) + change
+            self.sales.put({"node_id": node["id"], "actor": actor, "sold_micro": amount})
         for changes, column in ((done.shipped, "shipped_micro"), (done.received, "received_micro")):
             for (subject, sender, receiver), change in changes.items():
                 node = self._node(subject, "lot")

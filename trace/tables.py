@@ -128,8 +128,9 @@ class EventNodeRow(StrictTable, table=True):
 
     __tablename__ = "event_node"
     __table_args__ = strict(
-        Index("event_node_of_node", "node_id", "part"),
-        Index("event_node_of_process", "process_id", "part"),
+        # These answer a step of a genealogy by themselves: what follows the key is what `genealogy.py` reads.
+        Index("event_node_of_node", "node_id", "part", "process_id", "entry", "quantity_micro", "uom", "visibility"),
+        Index("event_node_of_process", "process_id", "part", "node_id", "entry", "quantity_micro", "uom", "visibility"),
         CheckConstraint("part in ('input', 'output', 'lot', 'plot', 'unit', 'parent')"),
     )
     log_id: int = key_column()
@@ -163,6 +164,61 @@ class TransferRow(StrictTable, table=True):
     receiver: str = Field(primary_key=True, sa_type=Text)
     shipped_micro: int = Field(sa_type=Int64)
     received_micro: int = Field(sa_type=Int64)
+
+
+class SaleRow(StrictTable, table=True):
+    """How much of a lot an actor sold to consumers, less what it took back from them."""
+
+    __tablename__ = "sale"
+    __table_args__ = strict(CheckConstraint("sold_micro >= 0"))
+    node_id: int = key_column()
+    actor: str = Field(primary_key=True, sa_type=Text)
+    sold_micro: int = Field(sa_type=Int64)
+
+
+class RecallRow(StrictTable, table=True):
+    """A recall as its newest statement says."""
+
+    __tablename__ = "recall"
+    __table_args__ = strict(
+        Index("recall_number", "log_id", "number", unique=True),
+        Index("recall_state", "log_id", "status"),
+        CheckConstraint("status in ('open', 'closed')"),
+    )
+    log_id: int = key_column()
+    id: str = Field(primary_key=True, sa_type=Text)
+    number: int = Field(sa_type=Int64)
+    """Entry of its first statement: what other rows call it by."""
+    entry: int = Field(sa_type=Int64)
+    issuer: str = Field(sa_type=Text)
+    status: str = Field(sa_type=Text)
+    level: str = Field(sa_type=Text)
+    exercise: int = Field(sa_type=Int64)
+    opened_ms: int = Field(sa_type=Int64)
+    """Log time of its first statement."""
+    known_ms: int = Field(sa_type=Int64)
+    """When the danger was known, as the issuer says."""
+    closed_ms: int | None = Field(sa_type=Int64)
+    details: str = Field(sa_type=Text)
+    """JSON text: reason, measures, scope, items, issued, contact, as last stated."""
+
+
+class RecallLotRow(StrictTable, table=True):
+    """A lot that a recall affects: named by a statement, or made from one that is. Rows stay when it is released."""
+
+    __tablename__ = "recall_lot"
+    __table_args__ = strict(
+        Index("recall_lot_of_node", "node_id"),
+        CheckConstraint("part in ('named', 'released', 'descendant')"),
+    )
+    log_id: int = key_column()
+    recall: int = key_column()
+    node_id: int = key_column()
+    part: str = Field(sa_type=Text)
+    in_force: int = Field(sa_type=Int64)
+    """1 while the recall affects it; it keeps the last value when the recall is closed as a whole by naming all."""
+    since: int = Field(sa_type=Int64)
+    """Entry from which on it was affected: later than the recall's for what was made meanwhile."""
 
 
 class LabelRow(StrictTable, table=True):
@@ -207,12 +263,15 @@ event = table_of(EventRow)
 event_node = table_of(EventNodeRow)
 holding = table_of(HoldingRow)
 transfer = table_of(TransferRow)
+sale = table_of(SaleRow)
+recall = table_of(RecallRow)
+recall_lot = table_of(RecallLotRow)
 lot_label = table_of(LabelRow)
 attachment_use = table_of(AttachmentUseRow)
 issued = table_of(IssuedRow)
 
 PROJECTIONS = (
-    actor, credential, registration, node, process, event, event_node, holding, transfer, lot_label, attachment_use,
-    issued,
+    actor, credential, registration, node, process, event, event_node, holding, transfer, sale, recall, recall_lot,
+    lot_label, attachment_use, issued,
 )  # fmt: skip
 """Every projection table, in an order in which they can be filled."""

@@ -18,7 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Visibility = Literal["public", "partner", "regulator"]
 VISIBILITY_RANK: Mapping[str, int] = {"public": 0, "partner": 1, "regulator": 2}
 
-Kind = Literal["grow", "create", "transform", "observe", "withdraw", "pack", "ship", "receive", "sell", "retail", "recover"]
+Kind = Literal[
+    "grow", "create", "transform", "observe", "withdraw", "pack", "ship", "receive", "sell", "retail", "recover"
+]
 Phase = Literal["origin", "making", "testing", "packing", "moving", "selling"]
 ROLES = (
     "grower", "cooperative", "nursery", "grain_firm", "factory", "distillery", "laboratory", "carrier", "warehouse",

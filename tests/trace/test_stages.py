@@ -30,7 +30,7 @@ EXPECTED = {
     "chili": "seedling transplanted farm_operation harvested sold graded dried destemmed cleaned traded processed "
     "packed",
     "common": "introduced conformity_certificate sampled tested stored aggregated shipped transported received "
-    "returned disposed retailed",
+    "returned recovered disposed retailed",
 }
 PRIVATE = "unit_price supplier input_source operator sampler signatory recipe_no vehicle dose carrier contract_no"
 MANDATORY = {
