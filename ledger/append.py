@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection
 
 from . import tables
-from .bulk import Row, insert_rows, update_rows
+from .bulk import Row, insert_rows, select_rows, update_rows
 from .crash import crash_point
 from .entry import LOT_INDEX, ChainLink, Entry
 from .errors import LogHalted, StaleWriter
-from .merkle import leaf_hash
-from .reader import LogState, StoredDisclosure, portions
+from .merkle import inclusion_paths, leaf_hash
+from .reader import LogState, StoredDisclosure
+from .receipt import format_receipt
 from .subjects import subject_hash
-from .tiles import Edge
+from .tiles import TILE_HEIGHT, Edge, TileNodes
 
 Rows = list[Row]
 
@@ -83,7 +84,6 @@ class Append:
         self._state = state
         self._edge = edge
         self._sign = sign
-        self._checkpoint: str | None = None
         self._subjects = state.subjects
         self._heads: dict[bytes, _Head | None] = {}
         self._touched: dict[bytes, None] = {}
@@ -93,6 +93,13 @@ class Append:
         self._statements: Rows = []
         self._disclosures: Rows = []
         self._classes: Rows = []
+        self._tiles: dict[tuple[int, int], bytes] = {}
+        self._after: LogState | None = None
+
+    @property
+    def first(self) -> int:
+        """How many entries the log had before: the index of the first that is added here."""
+        return self._state.size
 
     @property
     def size(self) -> int:
@@ -102,9 +109,9 @@ class Append:
     @property
     def checkpoint(self) -> str:
         """The signed checkpoint over everything appended. Not before the commit: nothing may leave before it."""
-        if self._checkpoint is None:
+        if self._after is None:
             raise RuntimeError("the checkpoint leaves the append transaction only after its commit")
-        return self._checkpoint
+        return self._after.checkpoint
 
     def prefetch(self, subjects: Iterable[str]) -> None:
         """Read the heads of all these subjects at once; a batch that knows its drafts calls this before adding them."""
@@ -184,15 +191,13 @@ class Append:
 
     def _read_heads(self, subjects: Iterable[bytes]) -> None:
         unknown = {subject for subject in subjects if subject not in self._heads}
-        columns = tables.subject.c
-        for some in portions(unknown):
-            query = select(columns.hash, columns.id, columns.seq, columns.index, columns.leaf).where(
-                columns.log_id == self._log_id, columns.hash.in_(some)
-            )
-            for row in self.connection.execute(query):
-                self._heads[bytes(row[0])] = _Head(row[1], row[2], row[3], bytes(row[4]))
-        for subject in unknown:
-            self._heads.setdefault(subject, None)
+        if not unknown:
+            return
+        self._heads.update(dict.fromkeys(unknown))
+        wanted = [(subject,) for subject in unknown]
+        columns, fixed = ("hash", "id", "seq", "index", "leaf"), {"log_id": self._log_id}
+        for row in select_rows(self.connection, tables.subject, columns, ("hash",), wanted, fixed):
+            self._heads[bytes(row[0])] = _Head(row[1], row[2], row[3], bytes(row[4]))
 
     def write(self) -> tuple[Edge, LogState]:
         """Steps 3 and 4 of the transaction; returns what will be true once it is committed."""
@@ -238,6 +243,7 @@ class Append:
         new: Rows = []
         grown: Rows = []
         for changed in self._edge.append(self._leaves):
+            self._tiles[changed.level, changed.index] = changed.hashes
             rows = new if changed.created else grown
             rows.append((self._log_id, changed.level, changed.index, changed.hashes))
         insert_rows(self.connection, tables.tile, ("log_id", "level", "index", "hashes"), new)
@@ -247,27 +253,44 @@ class Append:
     def _swap_state(self) -> LogState:
         """Compare-and-swap: the row must still say what it said under the lock, or another writer was here."""
         before, root = self._state, self._edge.root
-        columns = tables.log_state.c
         checkpoint = self._sign(self.size, root)
         after = LogState(before.origin, self.size, root, self.time_ms, self._subjects, checkpoint)
-        swapped = self.connection.execute(
-            update(tables.log_state)
-            .where(columns.log_id == self._log_id, columns.size == before.size, columns.root == before.root)
-            .values(
-                size=after.size,
-                root=after.root,
-                time_ms=after.time_ms,
-                subjects=after.subjects,
-                checkpoint=after.checkpoint,
-            )
+        found_by = (self._log_id, before.size, before.root)
+        changed = (after.size, after.root, after.time_ms, after.subjects, after.checkpoint)
+        swapped = update_rows(
+            self.connection,
+            tables.log_state,
+            ("log_id", "size", "root"),
+            ("size", "root", "time_ms", "subjects", "checkpoint"),
+            [(*found_by, *changed)],
         )
-        if swapped.rowcount != 1:
+        if swapped != 1:
             raise StaleWriter(f"the state row no longer has size {before.size}")
         return after
 
-    def committed(self, checkpoint: str) -> None:
-        """Release the checkpoint; called by `Log.append` alone."""
-        self._checkpoint = checkpoint
+    def committed(self, after: LogState) -> None:
+        """Release the checkpoint and the receipts; called by `Log.append` alone."""
+        self._after = after
+
+    def receipts(self, indices: Iterable[int]) -> dict[int, str]:
+        """Receipts of entries added here, against `checkpoint` (formats section 4): nothing is read for them.
+
+        All that their inclusion paths need was at hand for appending them: the tiles that changed, and on the levels
+        above the partial tiles at the right edge. Raises RuntimeError before the commit.
+        """
+        checkpoint, size = self.checkpoint, self.size
+        edge = self._edge.tiles
+
+        def tile(level: int, index: int) -> bytes:
+            found = self._tiles.get((level, index))
+            return edge[level] if found is None and index == size >> (TILE_HEIGHT * (level + 1)) else found or b""
+
+        paths = inclusion_paths(indices, size, TileNodes(size, tile))
+        first = self._state.size
+        return {
+            index: format_receipt(self._entries[index - first][3], index, path, checkpoint)
+            for index, path in paths.items()
+        }
 
 
 def _all_there(table: str, found: int, wanted: int) -> None:

@@ -20,6 +20,9 @@ from .strict_json import MAX_DEPTH, dump_json, strict_json
 MAX_DISCLOSURES = 5_000
 MAX_DISCLOSED_BYTES = 1_000_000
 SALT_SIZE = 16
+_SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+"""The one spelling of 16 and of 32 bytes: the last character has zero bits to spare."""
 
 SUBJECT_LISTS = (
     "epcList",
@@ -171,20 +174,19 @@ class _Opening:
         if depth > MAX_DEPTH:
             _refuse("json-depth", pointer, f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH}")
         if isinstance(value, list):
-            return [
-                self.merge(element, f"{pointer}/{n}", depth + 1) if isinstance(element, (dict, list)) else element
-                for n, element in enumerate(value)
-            ]
+            elements = list(value)
+            for position, element in enumerate(elements):
+                if isinstance(element, (dict, list)):
+                    elements[position] = self.merge(element, f"{pointer}/{position}", depth + 1)
+            return elements
         if not isinstance(value, dict):
             return value
-        merged = {
-            name: self.merge(member, f"{pointer}/{_escaped(name)}", depth + 1)
-            if isinstance(member, (dict, list))
-            else member
-            for name, member in value.items()
-            if name != "_sd"
-        }
-        for digest in value.get("_sd", ()):
+        merged = value.copy()
+        hidden = merged.pop("_sd", ())
+        for name, member in merged.items():
+            if isinstance(member, (dict, list)):
+                merged[name] = self.merge(member, f"{pointer}/{_escaped(name)}", depth + 1)
+        for digest in hidden:
             if digest in self.seen:
                 _refuse("disclosure-twice", f"{pointer}/_sd", "同一摘要出现两次", f"the digest {digest} occurs twice")
             self.seen.add(digest)
@@ -213,7 +215,8 @@ def _read(texts: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
         where = f"disclosures/{position}"
         try:
             salt, name, disclosed = _triple(strict_json(base64url_bytes(text)))
-            base64url_bytes(salt, SALT_SIZE)
+            if not _SALT.fullmatch(salt):
+                raise ValueError("not a salt of 16 bytes")
         except (ValueError, TypeError) as error:
             raise _refusal(
                 "disclosure-format",
@@ -243,8 +246,8 @@ def _are_digests(digests: Any) -> bool:
 
 def _is_digest_list(digests: Any) -> bool:
     try:
-        return isinstance(digests, list) and bool(digests) and all(base64url_bytes(text, 32) for text in digests)
-    except (ValueError, TypeError):
+        return isinstance(digests, list) and bool(digests) and all(map(_DIGEST.fullmatch, digests))
+    except TypeError:  # not all of them are text
         return False
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from . import tables
+from .bulk import fetch
 from .database import Database
 from .errors import LogHalted
 
@@ -20,14 +21,13 @@ _scrub = tables.scrub.c
 
 def latched(connection: Connection, log_id: int) -> LogHalted | None:
     """The halt that is kept for this log, None when it may sign."""
-    row = connection.execute(select(_scrub.halted).where(_scrub.log_id == log_id)).scalar_one_or_none()
-    if row is None:
-        return None
-    try:
-        kept = json.loads(row)
-        return LogHalted(str(kept["reason"]), dict(kept["evidence"]))
-    except (ValueError, TypeError, KeyError):
-        return LogHalted("state-disagrees", {"row": "scrub", "halted": row[:200]})
+    for (halted,) in fetch(connection, "SELECT halted FROM scrub WHERE log_id = ? AND halted IS NOT NULL", [log_id]):
+        try:
+            kept = json.loads(halted)
+            return LogHalted(str(kept["reason"]), dict(kept["evidence"]))
+        except (ValueError, TypeError, KeyError):
+            return LogHalted("state-disagrees", {"row": "scrub", "halted": halted[:200]})
+    return None
 
 
 def latch(database: Database, log_id: int, halt: LogHalted) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, func, insert, select, update
 
 from . import tables
 from .append import Append, Appended, Draft, StatementBytes
+from .bulk import fetch
 from .checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from .crash import crash_point
 from .database import Database
@@ -50,6 +51,9 @@ Clock = Callable[[], int]
 
 _DAY_MS = 86_400_000
 _state = tables.log_state.c
+_ALARM = (
+    "SELECT name, kind, size, detail FROM witness_alarm WHERE log_id = ? AND halts = 1 AND cleared_ms IS NULL LIMIT 1"
+)
 
 
 def boot_time_ms() -> int:
@@ -143,7 +147,7 @@ class Log(LogReader):
         self._edge, self._seen = edge, after
         if self._known is not None and after is not state:
             self._known.note(after.checkpoint)
-        batch.committed(after.checkpoint)
+        batch.committed(after)
 
     def close(self, size: int) -> Checkpoint:
         """Append nothing more, ever, in any process; the final checkpoint. A log that is closed already stays as it is.
@@ -260,14 +264,8 @@ class Log(LogReader):
 
     def _check_witnesses(self, connection: Connection) -> None:
         """Refuse to sign while a witness knows more of this log than the log does, or another history of it."""
-        columns = tables.witness_alarm.c
-        query = select(columns.name, columns.kind, columns.size, columns.detail).where(
-            columns.log_id == self.log_id, columns.halts == 1, columns.cleared_ms.is_(None)
-        )
-        alarm = connection.execute(query.limit(1)).one_or_none()
-        if alarm is not None:
-            evidence = {"witness": alarm.name, "alarm": alarm.kind, "witness_size": alarm.size, "found": alarm.detail}
-            raise LogHalted("rollback", evidence)
+        for name, kind, size, detail in fetch(connection, _ALARM, [self.log_id]):
+            raise LogHalted("rollback", {"witness": name, "alarm": kind, "witness_size": size, "found": detail})
 
     def _edge_of(self, connection: Connection, state: LogState) -> Edge:
         """The right edge to append to: the cached one while the state row says the same, else read and checked."""

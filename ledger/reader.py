@@ -18,6 +18,7 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 
 from . import tables
+from .bulk import fetch, select_rows
 from .database import Database
 from .errors import LogHalted
 from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, inclusion_path, inclusion_paths, subtree_root
@@ -29,9 +30,10 @@ Key = TypeVar("Key")
 
 _AT_ONCE = 500  # values of one IN list: far below every engine's limit
 
-_entry, _tile, _state = tables.entry.c, tables.tile.c, tables.log_state.c
+_entry, _tile = tables.entry.c, tables.tile.c
 _subject, _link = tables.subject.c, tables.chain_link.c
 _statement, _disclosure = tables.statement.c, tables.disclosure.c
+_STATE = "SELECT origin, size, root, time_ms, subjects, checkpoint, closed FROM log_state WHERE log_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +249,12 @@ class LogReader:
                 yield own
 
     def _state(self, connection: Connection, *, lock: bool) -> LogState:
-        query = select(
-            _state.origin, _state.size, _state.root, _state.time_ms, _state.subjects, _state.checkpoint, _state.closed
-        ).where(_state.log_id == self.log_id)
-        row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-        if row is None:
+        # On SQLite the transaction that is going to write has the file's lock already.
+        suffix = " FOR UPDATE" if lock and connection.dialect.name == "postgresql" else ""
+        rows = fetch(connection, _STATE + suffix, [self.log_id])
+        if not rows:
             raise LookupError(f"log {self.log_id} was never created in this database")
+        row = rows[0]
         return LogState(row[0], row[1], bytes(row[2]), row[3], row[4], row[5], row[6] is not None)
 
     def _size(self, connection: Connection, size: int | None) -> int:
@@ -312,9 +314,10 @@ class LogReader:
     ) -> dict[bytes, int]:
         found: dict[bytes, int] = {}
         with self._reading(connection) as open_connection:
-            for some in portions(set(hashes)):
-                query = select(column, _statement.index).where(_statement.log_id == self.log_id, column.in_(some))
-                found.update((bytes(row[0]), row[1]) for row in open_connection.execute(query))
+            wanted = [(one,) for one in set(hashes)]
+            columns, fixed = (column.name, "index"), {"log_id": self.log_id}
+            for row in select_rows(open_connection, tables.statement, columns, columns[:1], wanted, fixed):
+                found[bytes(row[0])] = row[1]
         return found
 
 

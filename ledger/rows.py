@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select, tuple_
+from sqlalchemy import Connection, Table
 
-from .bulk import insert_rows, update_rows
-
-_CHUNK = 200
+from .bulk import fetch, insert_rows, select_rows, update_rows
 
 Row = dict[str, Any]
 Key = tuple[Any, ...]
@@ -25,6 +25,7 @@ class Rows:
         self._connection = connection
         self._table = table
         self._key = key
+        self._key_of = _tuple_of(key)
         self._fixed = fixed
         self._rows: dict[Key, Row | None] = {}
         self._new: dict[Key, None] = {}
@@ -40,19 +41,13 @@ class Rows:
     def prefetch(self, keys: Iterable[Key]) -> None:
         """Reads many rows in few statements."""
         wanted = [key for key in dict.fromkeys(keys) if key not in self._rows]
-        columns = [self._table.c[name] for name in self._key]
-        for start in range(0, len(wanted), _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            if len(columns) == 1:
-                condition: ColumnElement[bool] = columns[0].in_([key[0] for key in chunk])
-            elif self._connection.dialect.name == "sqlite":
-                condition = or_(*(and_(*(c == v for c, v in zip(columns, key, strict=True))) for key in chunk))
-            else:
-                condition = tuple_(*columns).in_(chunk)
-            query = select(self._table).where(condition, *(self._table.c[n] == v for n, v in self._fixed.items()))
-            self._rows.update(dict.fromkeys(chunk))
-            for row in self._connection.execute(query).mappings():
-                self._rows[tuple(row[name] for name in self._key)] = dict(row)
+        if not wanted:
+            return
+        self._rows.update(dict.fromkeys(wanted))
+        columns = _columns(self._table)[0]
+        for values in select_rows(self._connection, self._table, columns, self._key, wanted, self._fixed):
+            row = dict(zip(columns, values, strict=True))
+            self._rows[self._key_of(row)] = row
 
     def known_absent(self, *key: Any) -> None:
         """Notes that there is no row under `key` unless it was put here, so nobody needs to look."""
@@ -61,8 +56,10 @@ class Rows:
     def put(self, row: Mapping[str, Any]) -> Row:
         """Adds a row, or replaces the one under the same key."""
         stored = {**self._fixed, **row}
-        key = tuple(stored[name] for name in self._key)
-        if self.get(*key) is None:
+        key = self._key_of(stored)
+        if key not in self._rows:
+            self.prefetch([key])
+        if self._rows[key] is None:
             self._new[key] = None
         elif key not in self._new:
             self._changed[key] = None
@@ -71,13 +68,13 @@ class Rows:
 
     def add(self, row: Mapping[str, Any]) -> Row:
         """`put` for a row that cannot be in the table yet: nothing is read."""
-        self.known_absent(*(row[name] for name in self._key))
+        self._rows.setdefault(self._key_of(row))
         return self.put(row)
 
     def next_id(self) -> int:
         """A fresh `id`: one more than the highest in the table and than any given out before."""
         if self._next_id is None:
-            highest = self._connection.execute(select(func.max(self._table.c.id))).scalar_one_or_none()
+            ((highest,),) = fetch(self._connection, f"SELECT max(id) FROM {self._table.name}", ())
             self._next_id = (highest or 0) + 1
         fresh = self._next_id
         self._next_id += 1
@@ -85,16 +82,32 @@ class Rows:
 
     def flush(self) -> None:
         """Writes what was put since the last flush."""
-        columns = [column.name for column in self._table.columns]
-        primary = [column.name for column in self._table.primary_key]
-        others = [name for name in columns if name not in primary]
-        insert_rows(self._connection, self._table, columns, self._values(self._new, columns))
-        if others:
+        columns, primary, others = _columns(self._table)
+        if self._new:
+            insert_rows(self._connection, self._table, columns, self._values(self._new, columns))
+        if self._changed and others:
             update_rows(
                 self._connection, self._table, primary, others, self._values(self._changed, [*primary, *others])
             )
         self._new.clear()
         self._changed.clear()
 
-    def _values(self, keys: Iterable[Key], columns: list[str]) -> list[tuple[Any, ...]]:
-        return [tuple(row[name] for name in columns) for key in keys if (row := self._rows[key]) is not None]
+    def _values(self, keys: Iterable[Key], columns: Sequence[str]) -> list[tuple[Any, ...]]:
+        values = _tuple_of(columns)
+        return [values(row) for key in keys if (row := self._rows[key]) is not None]
+
+
+def _tuple_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """What takes the members called `names` out of a row."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    only = names[0]
+    return lambda row: (row[only],)
+
+
+@lru_cache(maxsize=256)
+def _columns(table: Table) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """The names of all columns, of those of the primary key, and of the others."""
+    names = tuple(column.name for column in table.columns)
+    primary = tuple(column.name for column in table.primary_key)
+    return names, primary, tuple(name for name in names if name not in primary)

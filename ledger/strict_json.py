@@ -14,12 +14,18 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
+import orjson
+
 from .errors import Refusal, StatusHint
 
 MAX_DEPTH = 32
 MAX_INTEGER = 2**53
 MAX_DIGITS = 15
 SMALLEST_EXPONENT = -30
+
+# In text as orjson writes it, a number that is not plainly a small whole one: 16 characters of digits, or a point or an
+# exponent after the digits. The same within a text is looked at more closely for nothing.
+_ODD_NUMBER = re.compile(rb"[:,\[]-?[0-9]+(?:\.|[eE]|(?<=[0-9]{16}))")
 
 # Possessive quantifiers: a broken string costs one pass, never a search.
 _BRACKET_OR_STRING = re.compile(rb'[\[{\]}]|"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -32,6 +38,13 @@ def strict_json(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     let in (`max_depth` counts open brackets). Raises Refusal with rule `json` (`json-depth` for nesting); its
     `field` is the member name or the byte position.
     """
+    if max_depth >= MAX_DEPTH and (plain := _plain(data)) is not None:
+        return plain
+    return read_closely(data, max_depth)
+
+
+def read_closely(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
+    """What `strict_json` says of a text that is not plain; the same for one that is, only slower."""
     _check_depth(data, max_depth)
     try:
         text = data.decode("utf-8")
@@ -47,6 +60,21 @@ def strict_json(data: bytes, max_depth: int = MAX_DEPTH) -> Any:
     if "\\u" in text:
         _check_characters(value, "")
     return value
+
+
+def _plain(data: bytes) -> dict[str, Any] | list[Any] | None:
+    """The object or array that `data` plainly is, at several times the speed; None when a closer look is needed.
+
+    Plain is what orjson writes: text that it gives back byte for byte has no duplicate names, no space, one spelling of
+    everything. Escapes, numbers other than small whole ones and deep nesting are left to the closer look.
+    """
+    if b"\\" in data or data.count(b"[") + data.count(b"{") > MAX_DEPTH or _ODD_NUMBER.search(data):
+        return None
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+    return value if type(value) in (dict, list) and orjson.dumps(value) == data else None
 
 
 def dump_json(value: Any) -> bytes:

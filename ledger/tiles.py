@@ -222,6 +222,11 @@ class Edge:
         return folded or EMPTY_ROOT
 
     @property
+    def tiles(self) -> Sequence[bytes]:
+        """By tile level, the hashes of the partial tile, 0 to 255 of them."""
+        return self._tiles
+
+    @property
     def partial_tiles(self) -> list[TileCoordinate]:
         """Coordinates of the partial tiles the edge stands on."""
         found = []

@@ -36,7 +36,7 @@ from .record import (
     References,
     compose,
     normalise,
-    read_event,
+    read_composed,
     refuse_faults,
     tighten,
     validate,
@@ -179,8 +179,7 @@ class Capture:
         record, stage, required = None, None, Private()
         if statement.claim == "event":
             stage = self._stage(opened.body.get("suyuan:stage"), "/event/suyuan:stage")
-            record = read_event(opened.body, stage, statement.iss, self._names)
-            required = compose(record, stage, statement.iss, self._names).private
+            record, required = read_composed(opened.body, stage, statement.iss, self._names)
         elif statement.claim == "actor" and opened.body.get("kind") == "person":
             required = {"/name": "regulator"}
         wanted = dict(submission.disclosures)
@@ -203,15 +202,19 @@ class Capture:
 
         Raises LogHalted and DatabaseUnavailable; then nothing of the batch is on the ledger.
         """
-        places = self._database.retrying(lambda: self._commit(batch))
-        receipts = self._log.receipts([place[0] for place in places if not isinstance(place, Refusal)])
+        append, places = self._database.retrying(lambda: self._commit(batch))
+        fresh = {place[0] for place in places if not isinstance(place, Refusal) and place[0] >= append.first}
+        old = {place[0] for place in places if not isinstance(place, Refusal)} - fresh
+        receipts = append.receipts(fresh) if fresh else {}
+        if old:
+            receipts |= self._log.receipts(old)
         return [
             place if isinstance(place, Refusal) else self._receipt(prepared, place[0], place[1], receipts[place[0]])
             for prepared, place in zip(batch, places, strict=True)
         ]
 
-    def _commit(self, batch: Sequence[Prepared]) -> list[tuple[int, bool] | Refusal]:
-        """One append transaction: for each submission its index and whether it was there already, or its refusal."""
+    def _commit(self, batch: Sequence[Prepared]) -> tuple[Append, list[tuple[int, bool] | Refusal]]:
+        """One append transaction; for each submission its index and whether it was there already, or its refusal."""
         places: list[tuple[int, bool] | Refusal] = []
         with self._log.append() as append:
             judge = self._judge(append.connection, batch)
@@ -234,7 +237,7 @@ class Capture:
                 self._on_erased(append.connection, erased)
         if judge.erased:
             scour(self._database, [text for erased in judge.erased for text in erased.texts])
-        return places
+        return append, places
 
     def dry_run(self, prepared: Prepared) -> None:
         """Raises the Refusal that `commit` would answer now; writes nothing and holds no lock."""

@@ -71,6 +71,8 @@ class Judge:
         self.erased: list[Erased] = []
         """What the erasures of this batch took away."""
         self._erasing: dict[bytes, Erased] = {}
+        self._effects: tuple[Prepared | None, Effects | None] = (None, None)
+        """The event that was judged last, and what it does."""
         self._appended: dict[int, Logged] = {}
         self._ring = KeyRing(registrars, log.origin)
         self._key_rows = Rows(connection, ledger_tables.key, ("kid",), log_id=log.log_id)
@@ -202,6 +204,7 @@ class Judge:
             earlier = effects(decompose(corrected.body, stage, self._names), stage, actor, self._names)
         change = check_custody(record, stage, actor, roles, self._names, self._projection, earlier)
         self._check_recalled(record, stage, actor, change)
+        self._effects = (prepared, change)
 
     def _judge_recall(self, prepared: Prepared) -> None:
         issuer = self._projection.actors.get(prepared.statement.iss)
@@ -310,10 +313,12 @@ class Judge:
             self._key_rows.put(key_row(record))
         hidden = {item.pointer: item.visibility for item in prepared.disclosures}
         applied = Logged(
-            index, statement.typ, statement.iss, statement.iat, time_ms, prepared.body, hidden, statement.body
-        )
+            index, statement.typ, statement.iss, statement.iat, time_ms, prepared.body, hidden, statement.body,
+            prepared.record,
+        )  # fmt: skip
         self._appended[index] = applied
-        self._projection.apply(applied)
+        judged, done = self._effects
+        self._projection.apply(applied, done if judged is prepared else None)
         if statement.claim == "erasure":
             self._erase(self._erasing.pop(statement.signing_hash))
 

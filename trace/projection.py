@@ -43,6 +43,8 @@ class Logged:
     """JSON pointer of each private member of the body -> its visibility."""
     published: Mapping[str, Any]
     """The body as everybody sees it."""
+    record: Record | None = None
+    """What `body` says as a record, where that was worked out before."""
 
     @classmethod
     def of(cls, stored: StoredEntry) -> Logged:
@@ -252,8 +254,11 @@ class Projection:
 
     # ------------------------------------------------------------ what statements change
 
-    def apply(self, logged: Logged) -> None:
-        """Writes what one statement changes. It was judged before: this never refuses."""
+    def apply(self, logged: Logged, done: Effects | None = None) -> None:
+        """Writes what one statement changes. It was judged before: this never refuses.
+
+        `done`: the effects of an event as the judge has worked them out.
+        """
         self.issued.add({"actor": logged.issuer, "entry": logged.index})
         match logged.typ:
             case "actor+jwt":
@@ -261,7 +266,7 @@ class Projection:
             case "credential+jwt":
                 self._apply_credential(logged)
             case "trace-event+sd-jwt":
-                self._apply_event(logged)
+                self._apply_event(logged, done)
             case "recall+jwt":
                 self._apply_recall(logged)
             case _:
@@ -323,18 +328,19 @@ class Projection:
         if about.startswith("plot/"):
             self._node(about, "plot")
 
-    def _apply_event(self, logged: Logged) -> None:
+    def _apply_event(self, logged: Logged, done: Effects | None) -> None:
         event = logged.body
         stage = self._templates.stages[event["suyuan:stage"]]
-        record = decompose(event, stage, self._names)
+        record = logged.record or decompose(event, stage, self._names)
         corrected = self._corrected(record)
         actor = self.holder(logged.issuer, record, logged.time_ms)
-        done = effects(record, stage, actor, self._names)
+        if done is None:
+            done = effects(record, stage, actor, self._names)
+            if corrected is not None:
+                then = decompose(self._load(corrected["entry"]).body, stage, self._names)
+                done = done.minus(effects(then, stage, corrected["actor"], self._names))
         process = self._process(record, stage, actor)
         if corrected is not None:
-            earlier = self._load(corrected["entry"])
-            then = decompose(earlier.body, stage, self._names)
-            done = done.minus(effects(then, stage, corrected["actor"], self._names))
             self._forget_flows(corrected["entry"])
             self.events.put({**corrected, "corrected_by": logged.index})
         time = parse_time(record["time"])

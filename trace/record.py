@@ -495,9 +495,15 @@ def read_event(event: Mapping[str, Any], stage: Stage, actor: str, names: Names)
     Raises Refusal: a fault of the template first, then `event-form` naming the first member that no record of this
     stage would have made.
     """
+    return read_composed(event, stage, actor, names)[0]
+
+
+def read_composed(event: Mapping[str, Any], stage: Stage, actor: str, names: Names) -> tuple[Record, Private]:
+    """`read_event`, and which members of the event its template hides."""
     record = decompose(event, stage, names)
     refuse_faults(validate(record, stage, names))
-    expected = compose(record, stage, actor, names).event
+    composed = compose(record, stage, actor, names)
+    expected = composed.event
     if expected != event:
         member = next(
             (name for name in [*event, *expected] if event.get(name, expected) != expected.get(name, event)), ""
@@ -509,4 +515,4 @@ def read_event(event: Mapping[str, Any], stage: Stage, actor: str, names: Names)
             f"{member} of the event is not what stage {stage.id} makes of it",
             "the event that a dry run of the same record shows",
         )
-    return record
+    return record, composed.private

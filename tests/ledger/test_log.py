@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, delete, insert, select, text, update
+from sqlalchemy import Connection, delete, event, insert, select, text, update
 
 from ledgers import NOON, ORIGIN, SIGNER, HandClock, Opener, Paper, check_log, papers, stored_numbers, submit
 from suyuan.ledger import tables
@@ -480,11 +480,22 @@ def test_bundles_hold_the_entries_behind_their_tile(history: Log) -> None:
 def test_a_proof_reads_a_handful_of_tiles_in_one_query(history: Log) -> None:
     statements: list[str] = []
     with history.database.read() as connection:
-        original = connection.execute
-        connection.execute = lambda query, *rest: (statements.append(str(query)), original(query, *rest))[1]  # type: ignore[method-assign,assignment,func-returns-value]
+        event.listen(connection, "before_cursor_execute", lambda _, cursor, text, *rest: statements.append(text))
         history.proof(300, connection=connection)
     assert len([sql for sql in statements if "FROM tile" in sql]) == 1
     assert len(statements) == 2
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (255, 1, 1, 300), (500, 12, 700, 1), (3, 1021, 256, 255, 1)])
+def test_receipts_straight_from_an_append_are_those_read_from_the_tiles(log: Log, sizes: tuple[int, ...]) -> None:
+    first = 0
+    for size in sizes:
+        with log.append() as batch:
+            added = [batch.add(paper.draft).index for paper in papers(size, first)]
+            with pytest.raises(RuntimeError):
+                batch.receipts(added)
+        assert batch.receipts(added) == log.receipts(added)
+        first += size
 
 
 def test_statements_come_with_the_disclosures_that_still_exist(log: Log) -> None:

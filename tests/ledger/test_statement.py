@@ -3,6 +3,7 @@
 import json
 from decimal import Decimal
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from suyuan.ledger.statement import (
     split_sd_jwt,
     strict_json,
 )
+from suyuan.ledger.strict_json import _plain, read_closely
 
 KEY = PrivateKey.generate()
 EVENT = "trace-event+sd-jwt"
@@ -167,6 +169,33 @@ JSON = st.recursive(
 def test_json_written_is_json_read(value):
     assert strict_json(dump_json(value)) == value
     assert dump_json(strict_json(dump_json(value))) == dump_json(value)
+
+
+_TOKENS = [
+    '{"a":', '"b":', "[", "]", "{", "}", ",", "1", "-0", "1.50", "1e16", "1E3", "0.1", ":[1,2.5]", '"é"', '"1.5"', '"x',
+    '"', "null", "true", " ", '"..."', "999999999999999", "1234567890123456", "9007199254740993", "12345678901234567",
+    '"\\u0041"', "\x00", "\ufeff",
+]  # fmt: skip
+
+
+@settings(max_examples=1000)
+@given(st.lists(st.sampled_from(_TOKENS), max_size=10).map("".join) | st.text(max_size=30))
+def test_what_is_read_fast_is_what_a_closer_look_reads(text: str) -> None:
+    data = text.encode("utf-8")
+    plain = _plain(data)
+    assert plain is None or repr(plain) == repr(read_closely(data))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    )
+)
+def test_whatever_orjson_writes_is_read_fast_as_a_closer_look_reads_it_or_not_at_all(value: object) -> None:
+    data = orjson.dumps(value)
+    plain = _plain(data)
+    assert plain is None or repr(plain) == repr(read_closely(data))
 
 
 @given(st.binary(max_size=60) | st.text(alphabet='[]{}",:\\u0d8e1.-+ \n', max_size=60).map(str.encode))
