@@ -43,7 +43,7 @@ class DeclaredLoss:
     uom: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Deed:
     """One event on the ledger with its record, opened as far as its private fields are still kept."""
 
@@ -208,7 +208,7 @@ class Process:
         return self.deeds[0].family
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Credential:
     """A credential statement."""
 
@@ -314,6 +314,9 @@ class Facts(Protocol):
 
     def lot(self, subject: str) -> Lot:
         """A lot with its deeds; empty ones where nothing is known of it."""
+
+    def original(self, deed: Deed) -> Deed:
+        """The first version of a deed that corrects another; the deed itself where it corrects none."""
 
     def process_of(self, deed: Deed) -> Process | None:
         """The transformation a deed belongs to. A harvest from plots is one too."""

@@ -29,7 +29,7 @@ CERTAINTIES = ("V", "H", "M", "L")
 _OWN = frozenset({"valid_from", "valid_to", "source", "certainty"})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One dated row of a parameter; `row["hours"]` is its value."""
 

@@ -223,6 +223,12 @@ class WorkingSet:
         making = tuple(deed for deed in deeds if any(part.lot == subject for part in deed.outputs))
         return Lot(subject, making, deeds)
 
+    def original(self, deed: Deed) -> Deed:
+        """See `Facts`."""
+        while deed.corrects is not None:
+            deed = self.deed(deed.corrects)
+        return deed
+
     def process(self, process: int) -> Process:
         """A transformation by its id."""
         found = self._shelf.of_process.get(process)
@@ -363,12 +369,9 @@ class WorkingSet:
         return sorted(newest.values(), key=lambda one: one.entry)
 
     def _credential_history(self, actor: str) -> list[Credential]:
-        found = self._shelf.credentials.get(actor)
-        if found is None:
-            found = self._shelf.credentials[actor] = []
-            if not self.whole:
-                self._read_actor(actor)
-        return found
+        if actor not in self._shelf.credentials:
+            self._read_actor(actor)
+        return self._shelf.credentials[actor]
 
     def roles(self, actor: str) -> frozenset[str]:
         """See `Facts`."""
@@ -376,19 +379,18 @@ class WorkingSet:
         return history[-1][1] if history else frozenset()
 
     def _actor_roles(self, actor: str) -> list[tuple[int, frozenset[str]]]:
-        found = self._shelf.roles.get(actor)
-        if found is None:
-            found = self._shelf.roles[actor] = []
-            if not self.whole:
-                self._read_actor(actor)
-        return found
+        if actor not in self._shelf.roles:
+            self._read_actor(actor)
+        return self._shelf.roles[actor]
 
     def _read_actor(self, actor: str) -> None:
         """Reads who an actor is and what it was given, from the chain that it stands on."""
-        subject = f"actor/{actor}"
-        chain = [entry for entry in self._log.chains([subject], self._connection)[subject] if entry <= self.entry]
         credentials = self._shelf.credentials[actor] = []
         roles = self._shelf.roles[actor] = []
+        if self.whole:
+            return
+        subject = f"actor/{actor}"
+        chain = [entry for entry in self._log.chains([subject], self._connection)[subject] if entry <= self.entry]
         for _, stored in sorted(self._log.statements(chain, self._connection).items()):
             logged = Logged.of(stored)
             if logged.typ == "credential+jwt" and logged.body["actor"] == actor:
