@@ -45,7 +45,9 @@ from .template import VISIBILITY_RANK, Stage, Templates, Visibility
 
 __all__ = ["ACCEPTED", "Capture", "Prepared", "Receipt", "Submission"]
 
-ACCEPTED = ("trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt", "recall+jwt", "erasure+jwt")
+ACCEPTED = (
+    "trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt", "recall+jwt", "notice+jwt", "erasure+jwt",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .delegation import CREDENTIAL_TYPE
 from .erasure import LABELS, Erased, check_erasure, check_form
 from .key_rows import key_record, key_row
 from .naming import Names
+from .notices import check_notice
 from .parties import check_actor, check_credential
 from .projection import Coming, Logged, Projection
 from .recalls import MOVING, RETURNED, check_recall
@@ -129,6 +130,8 @@ class Judge:
                 self._judge_event(prepared, time_ms)
             case "recall":
                 self._judge_recall(prepared)
+            case "notice":
+                self._judge_notice(prepared)
             case "erasure":
                 self._erasing[statement.signing_hash] = self._judge_erasure(prepared, time_ms)
         corrected = correction_chain(statement.body, self._published) if statement.claim == "event" else None
@@ -212,6 +215,13 @@ class Judge:
             raise _refuse("actor-unknown", "/iss", "签发者没有登记", "the issuer is not registered")
         projection = self._projection
         check_recall(prepared.body, issuer, self._names, projection.recalls, projection.nodes.get, self._county)
+
+    def _judge_notice(self, prepared: Prepared) -> None:
+        issuer = self._projection.actors.get(prepared.statement.iss)
+        if issuer is None:
+            raise _refuse("actor-unknown", "/iss", "签发者没有登记", "the issuer is not registered")
+        projection = self._projection
+        check_notice(prepared.body, issuer, self._names, projection.nodes.get, projection.recalls.holders, self._county)
 
     def _county(self, actor: str) -> str | None:
         row = self._projection.actors.get(actor)

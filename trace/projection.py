@@ -144,6 +144,8 @@ class Projection:
         self.transfers = Rows(connection, tables.transfer, ("node_id", "sender", "receiver"))
         self.sales = Rows(connection, tables.sale, ("node_id", "actor"))
         self.recalls = Recalls(connection, log_id)
+        self.notices = Rows(connection, tables.notice, ("entry",), **log)
+        self.notice_lots = Rows(connection, tables.notice_lot, ("entry", "node_id"), **log)
         self.labels = Rows(connection, tables.lot_label, ("entry", "position"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
         self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
@@ -269,6 +271,8 @@ class Projection:
                 self._apply_event(logged, done)
             case "recall+jwt":
                 self._apply_recall(logged)
+            case "notice+jwt":
+                self._apply_notice(logged)
             case _:
                 pass  # keys are the ledger's own projection
 
@@ -276,7 +280,8 @@ class Projection:
         """Writes everything, in an order that a replay repeats."""
         for rows in (
             self.actors, self.credentials, self.registrations, self.nodes, self.processes, self.events,
-            self.event_nodes, self.holdings, self.transfers, self.sales, self.labels, self.attachments, self.issued,
+            self.event_nodes, self.holdings, self.transfers, self.sales, self.notices, self.notice_lots,
+            self.labels, self.attachments, self.issued,
         ):  # fmt: skip
             rows.flush()
 
@@ -378,6 +383,23 @@ class Projection:
         lots = [self.nodes.get(self._names.subject(uri, "")) for uri in logged.body["lots"]]
         nodes = [lot["id"] for lot in lots if lot is not None]
         self.recalls.apply(logged.body, logged.issuer, logged.index, logged.time_ms, nodes)
+
+    def _apply_notice(self, logged: Logged) -> None:
+        notice = logged.body
+        self.notices.add(
+            {
+                "entry": logged.index,
+                "issuer": logged.issuer,
+                "time_ms": logged.time_ms,
+                "type": notice["type"],
+                "finding": notice.get("finding"),
+                "decision": notice.get("decision"),
+                "details": dump_json({name: notice[name] for name in notice if name not in ("type", "lots")}).decode(),
+            }
+        )
+        lots = [self.nodes.get(self._names.subject(uri, "")) for uri in notice["lots"]]
+        for node in sorted({lot["id"] for lot in lots if lot is not None}):
+            self.notice_lots.add({"entry": logged.index, "node_id": node})
 
     def _recall_made(self, entry: int, process: int, corrected: Row | None) -> None:
         """What a transformation made of recalled lots is recalled; a correction may also end that."""

@@ -221,6 +221,33 @@ class RecallLotRow(StrictTable, table=True):
     """Entry from which on it was affected: later than the recall's for what was made meanwhile."""
 
 
+class NoticeRow(StrictTable, table=True):
+    """A notice of an authority."""
+
+    __tablename__ = "notice"
+    __table_args__ = strict(Index("notice_of_finding", "log_id", "finding"))
+    log_id: int = key_column()
+    entry: int = key_column()
+    issuer: str = Field(sa_type=Text)
+    time_ms: int = Field(sa_type=Int64)
+    type: str = Field(sa_type=Text)
+    finding: str | None = Field(sa_type=Text)
+    """The finding that a decision is on."""
+    decision: str | None = Field(sa_type=Text)
+    details: str = Field(sa_type=Text)
+    """JSON text: all members but type and lots."""
+
+
+class NoticeLotRow(StrictTable, table=True):
+    """A lot that a notice names."""
+
+    __tablename__ = "notice_lot"
+    __table_args__ = strict(Index("notice_lot_of_node", "node_id"))
+    log_id: int = key_column()
+    entry: int = key_column()
+    node_id: int = key_column()
+
+
 class LabelRow(StrictTable, table=True):
     """A maker's own label of a lot (private)."""
 
@@ -266,12 +293,14 @@ transfer = table_of(TransferRow)
 sale = table_of(SaleRow)
 recall = table_of(RecallRow)
 recall_lot = table_of(RecallLotRow)
+notice = table_of(NoticeRow)
+notice_lot = table_of(NoticeLotRow)
 lot_label = table_of(LabelRow)
 attachment_use = table_of(AttachmentUseRow)
 issued = table_of(IssuedRow)
 
 PROJECTIONS = (
     actor, credential, registration, node, process, event, event_node, holding, transfer, sale, recall, recall_lot,
-    lot_label, attachment_use, issued,
+    notice, notice_lot, lot_label, attachment_use, issued,
 )  # fmt: skip
 """Every projection table, in an order in which they can be filled."""
