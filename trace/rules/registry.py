@@ -30,8 +30,9 @@ def load_rules() -> tuple[Rule, ...]:
 def digest_of(rules: Iterable[Rule], limits: Limits) -> str:
     """SHA-256 over the rules' source and all parameters: when it changes, everything is judged again."""
     digest = hashlib.sha256(limits.digest.encode())
-    modules = sorted({rule.check.__module__ for rule in rules})
-    for name in modules:
+    own = {f"{package}.{info.name}" for info in pkgutil.iter_modules(places)}  # rules share what other modules know
+    reckoning = {f"{package.rpartition('.')[0]}.{name}" for name in ("balance", "alcohol")}
+    for name in sorted(own | reckoning | {rule.check.__module__ for rule in rules}):
         digest.update(inspect.getsource(import_module(name)).encode())
     for rule in rules:
         declared = (rule.id, rule.scope, rule.stages, rule.parameters, rule.credentials, rule.follows)
