@@ -10,18 +10,19 @@ size finds everything that this size needs, and takes no more of it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
 
 from . import tables
 from .bulk import fetch, select_rows
 from .database import Database
-from .errors import LogHalted
-from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, inclusion_path, inclusion_paths, subtree_root
+from .errors import LogHalted, ProofError
+from .merkle import EMPTY_ROOT, HASH_SIZE, consistency_path, subtree_root
+from .proof_tiles import ProofTiles
 from .receipt import format_receipt
 from .subjects import subject_hash
 from .tiles import ENTRIES, TILE_WIDTH, TileCoordinate, TileNodes, TilesNeeded, bundle
@@ -34,6 +35,12 @@ _entry, _tile = tables.entry.c, tables.tile.c
 _subject, _link = tables.subject.c, tables.chain_link.c
 _statement, _disclosure = tables.statement.c, tables.disclosure.c
 _STATE = "SELECT origin, size, root, time_ms, subjects, checkpoint, closed FROM log_state WHERE log_id = ?"
+_WITH_ENTRY = (
+    "SELECT s.size, s.root, s.checkpoint, e.bytes, t.hashes FROM log_state s"
+    ' LEFT JOIN entry e ON e.log_id = s.log_id AND e."index" = ?'
+    ' LEFT JOIN tile t ON t.log_id = s.log_id AND t.level = 0 AND t."index" = ? WHERE s.log_id = ?'
+)
+_LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class LogReader:
     def __init__(self, database: Database, log_id: int = 1) -> None:
         self.database = database
         self.log_id = log_id
+        self._proof_tiles = ProofTiles()
 
     def state(self, connection: Connection | None = None) -> LogState:
         """The state row. Raises LookupError when the log was never created."""
@@ -97,9 +105,9 @@ class LogReader:
         wanted = set(indices)
         found: dict[int, bytes] = {}
         with self._reading(connection) as open_connection:
-            for some in portions(wanted):
-                query = select(_entry.index, _entry.bytes).where(_entry.log_id == self.log_id, _entry.index.in_(some))
-                found.update((row[0], bytes(row[1])) for row in open_connection.execute(query))
+            columns, places = ("index", "bytes"), [(index,) for index in wanted]
+            rows = select_rows(open_connection, tables.entry, columns, ("index",), places, {"log_id": self.log_id})
+            found.update((row[0], bytes(row[1])) for row in rows)
         _all_found(wanted, found)
         return found
 
@@ -123,17 +131,15 @@ class LogReader:
     def proof(self, index: int, size: int | None = None, connection: Connection | None = None) -> list[bytes]:
         """Inclusion path of entry `index` in the tree of `size` entries (by default the newest checkpoint's).
 
-        Raises LookupError when there is no such entry or tree, ProofError when a stored tile is too short.
+        Raises LookupError when there is no such entry or tree, ProofError when a stored tile is too short or leads to
+        another root.
         """
-        with self._reading(connection) as open_connection:
-            size = self._size(open_connection, size)
-            _require_index(index, size)
-            return inclusion_path(index, size, self._nodes(open_connection, size, [index]))
+        return self._one(index, size, connection)[2]
 
     def consistency(self, old: int, new: int | None = None, connection: Connection | None = None) -> list[bytes]:
         """Consistency path between the trees of `old` and `new` entries (by default the newest checkpoint's)."""
         with self._reading(connection) as open_connection:
-            new = self._size(open_connection, new)
+            new = _tree(self._state(open_connection, lock=False).size, new)
             if not 0 <= old <= new:
                 raise LookupError(f"no tree of {old} entries in a log of {new}")
             needed = TilesNeeded()
@@ -144,7 +150,7 @@ class LogReader:
     def root_at(self, size: int, connection: Connection | None = None) -> bytes:
         """Root of the tree of the first `size` entries, from a handful of tiles. Raises LookupError, ProofError."""
         with self._reading(connection) as open_connection:
-            newest = self._size(open_connection, None)
+            newest = self._state(open_connection, lock=False).size
             if not 0 <= size <= newest:
                 raise LookupError(f"no tree of {size} entries in a log of {newest}")
             if not size:
@@ -154,8 +160,11 @@ class LogReader:
             return subtree_root(0, size, self._preloaded(open_connection, newest, needed.tiles))
 
     def receipt(self, index: int, connection: Connection | None = None) -> str:
-        """The receipt of one entry against the newest checkpoint (formats section 4). Raises LookupError."""
-        return self.receipts([index], connection)[index]
+        """The receipt of one entry against the newest checkpoint (formats section 4). Raises as `proof`."""
+        checkpoint, entry, path = self._one(index, None, connection)
+        if entry is None:
+            raise LookupError(f"no entry {index} in the log")
+        return format_receipt(entry, index, path, checkpoint)
 
     def receipts(self, indices: Iterable[int], connection: Connection | None = None) -> dict[int, str]:
         """Receipts of many entries against one checkpoint; tiles they share are read and hashed once."""
@@ -175,14 +184,11 @@ class LogReader:
         wanted = sorted(set(indices))
         with self._reading(connection) as open_connection:
             state = self._state(open_connection, lock=False)
-            if size is None:
-                size = state.size
-            elif not 0 <= size <= state.size:
-                raise LookupError(f"no tree of {size} entries in a log of {state.size}")
+            size = _tree(state.size, size)
             for index in wanted:
                 _require_index(index, size)
-            nodes = self._nodes(open_connection, size, wanted)
-        return state, inclusion_paths(wanted, size, nodes)
+            root = state.root if size == state.size else None
+            return state, self._paths(open_connection, wanted, size, root, {})
 
     def chain(self, subject: str, connection: Connection | None = None) -> list[int]:
         """Indices of all entries of a subject, first to newest: position in the list is `seq` (formats section 2)."""
@@ -251,23 +257,59 @@ class LogReader:
     def _state(self, connection: Connection, *, lock: bool) -> LogState:
         # On SQLite the transaction that is going to write has the file's lock already.
         suffix = " FOR UPDATE" if lock and connection.dialect.name == "postgresql" else ""
-        rows = fetch(connection, _STATE + suffix, [self.log_id])
-        if not rows:
-            raise LookupError(f"log {self.log_id} was never created in this database")
-        row = rows[0]
+        row = self._only_row(fetch(connection, _STATE + suffix, [self.log_id]))
         return LogState(row[0], row[1], bytes(row[2]), row[3], row[4], row[5], row[6] is not None)
 
-    def _size(self, connection: Connection, size: int | None) -> int:
-        newest = self._state(connection, lock=False).size
-        if size is not None and not 0 <= size <= newest:
-            raise LookupError(f"no tree of {size} entries in a log of {newest}")
-        return newest if size is None else size
+    def _only_row(self, rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
+        if not rows:
+            raise LookupError(f"log {self.log_id} was never created in this database")
+        return rows[0]
 
-    def _nodes(self, connection: Connection, size: int, indices: Sequence[int]) -> TileNodes:
-        """Nodes for the inclusion paths of `indices`, with all their tiles read in one query."""
-        needed = TilesNeeded()
-        inclusion_paths({index // TILE_WIDTH: index for index in indices}.values(), size, needed)  # one for each tile
-        return self._preloaded(connection, size, needed.tiles)
+    def _one(
+        self, index: int, size: int | None, connection: Connection | None
+    ) -> tuple[str, bytes | None, list[bytes]]:
+        """The checkpoint, an entry's bytes if they are there, and its path: one query where all else is kept."""
+        asked = index if 0 <= index <= _LARGEST else -1
+        with self._reading(connection) as open_connection:
+            rows = fetch(open_connection, _WITH_ENTRY, (asked, asked // TILE_WIDTH, self.log_id))
+            newest, root, checkpoint, entry, hashes = self._only_row(rows)
+            size = _tree(newest, size)
+            _require_index(index, size)
+            at_hand = {(0, index // TILE_WIDTH): b"" if hashes is None else bytes(hashes)}
+            known = bytes(root) if size == newest else None
+            path = self._paths(open_connection, [index], size, known, at_hand)[index]
+        return checkpoint, None if entry is None else bytes(entry), path
+
+    def _paths(
+        self,
+        connection: Connection,
+        indices: Collection[int],
+        size: int,
+        root: bytes | None,
+        at_hand: Mapping[tuple[int, int], bytes],
+    ) -> dict[int, list[bytes]]:
+        """The inclusion paths of these entries; tiles that are neither at hand nor kept are read in one query.
+
+        `root` is that of the tree where it is known.
+        """
+        kept = self._proof_tiles
+
+        def paths() -> dict[int, list[bytes]]:
+            missing = kept.needed(indices, size) - at_hand.keys()
+            tiles = {**at_hand, **self._tiles(connection, missing)} if missing else at_hand
+
+            def read(level: int, index: int) -> bytes:
+                found = tiles.get((level, index))
+                if found is None:  # another thread asked for so much that it is kept no more
+                    return self._tiles(connection, {(level, index)}).get((level, index), b"")
+                return found
+
+            return kept.paths(indices, size, read, root)
+
+        try:
+            return paths()
+        except ProofError:  # for what was kept, perhaps, of rows that were damaged then: what is stored counts
+            return paths()
 
     def _preloaded(self, connection: Connection, size: int, wanted: set[tuple[int, int]]) -> TileNodes:
         found = self._tiles(connection, wanted)
@@ -325,6 +367,13 @@ def portions(values: Iterable[Key]) -> Iterator[list[Key]]:
     everything = list(values)
     for start in range(0, len(everything), _AT_ONCE):
         yield everything[start : start + _AT_ONCE]
+
+
+def _tree(newest: int, size: int | None) -> int:
+    """The size of the tree that is asked for, by default the newest. Raises LookupError."""
+    if size is not None and not 0 <= size <= newest:
+        raise LookupError(f"no tree of {size} entries in a log of {newest}")
+    return newest if size is None else size
 
 
 def _require_index(index: int, size: int) -> None:

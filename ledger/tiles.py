@@ -227,6 +227,11 @@ class Edge:
         return self._tiles
 
     @property
+    def peaks(self) -> list[bytes]:
+        """By level: the perfect subtree of 2**level leaves on the edge, empty where that bit of the size is not set."""
+        return self._peaks.copy()
+
+    @property
     def partial_tiles(self) -> list[TileCoordinate]:
         """Coordinates of the partial tiles the edge stands on."""
         found = []

@@ -482,8 +482,12 @@ def test_a_proof_reads_a_handful_of_tiles_in_one_query(history: Log) -> None:
     with history.database.read() as connection:
         event.listen(connection, "before_cursor_execute", lambda _, cursor, text, *rest: statements.append(text))
         history.proof(300, connection=connection)
-    assert len([sql for sql in statements if "FROM tile" in sql]) == 1
-    assert len(statements) == 2
+        assert len([sql for sql in statements if "FROM tile" in sql]) == 1
+        assert len(statements) == 2
+        statements.clear()
+        history.receipt(40, connection=connection)
+        history.proof(699, connection=connection)
+    assert len(statements) == 2, "the right edge is at hand: one query brings checkpoint, entry and tile of its leaf"
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (255, 1, 1, 300), (500, 12, 700, 1), (3, 1021, 256, 255, 1)])
