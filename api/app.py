@@ -22,9 +22,24 @@ from ..qr.errors import CodeError
 from .access_log import configure_logging
 from .answers import ProblemDocument
 from .compression import Compression
+from .delivering import Deliverer, Sender
 from .edge import Edge, problem_response
 from .problems import HttpRefusal
-from .routes import audit, credentials, health, log, pages, products, reading, records, resolver, statements, uploads
+from .routes import (
+    audit,
+    complaints,
+    credentials,
+    health,
+    log,
+    pages,
+    parties,
+    products,
+    reading,
+    records,
+    resolver,
+    statements,
+    uploads,
+)
 from .services import Services, open_services
 from .settings import Settings, load_settings
 from .upkeep import IndexPublisher, stop
@@ -40,6 +55,8 @@ ROUTERS = (
     resolver.router,
     log.router,
     audit.router,
+    parties.router,
+    complaints.router,
     health.router,
     pages.router,
 )
@@ -79,11 +96,22 @@ def create_app(
         cosigner = Cosigner(services.log, services.policy, services.clock)
         await cosigner.look_back()
         cosigning = asyncio.create_task(cosigner.run())
+        telling = asyncio.create_task(services.notifications.run())
+        sender = Sender(
+            timeout_s=chosen.webhook_timeout_seconds,
+            private_addresses=chosen.webhook_private_addresses,
+            clock=services.clock,
+        )
+        forgetting = asyncio.create_task(services.complaints.run())
+        delivering = asyncio.create_task(Deliverer(services.webhooks, sender).run())
         try:
             yield
         finally:
             await stop(publishing)
             await stop(cosigning)
+            await stop(telling)
+            await stop(delivering)
+            await stop(forgetting)
             await services.close()
 
     app = FastAPI(

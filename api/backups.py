@@ -51,6 +51,7 @@ from ..trace.naming import Names
 from ..trace.replay import rebuild
 from ..trace.tables import PROJECTIONS
 from ..trace.template import load_templates
+from . import party_tables as _more_declared  # noqa: F401
 from . import tables as _declared  # noqa: F401  the service's own tables are backed up too
 from .console import Bars
 from .data_directory import DataDirectory, write_private

@@ -116,14 +116,14 @@ class Edge:
             return
         authorization = request.headers.get("authorization")
         if authorization is None:
-            services.client_limit.take(_client(services, request))
+            services.client_limit.take(client_of(services, request))
             return
         try:
             caller = services.api_keys.remembered(authorization)
             if caller is None:
                 caller = await run_in_threadpool(services.api_keys.authenticate, authorization)
         except Refusal as refusal:
-            services.client_limit.take(_client(services, request), COST_OF_WRONG_CREDENTIALS)
+            services.client_limit.take(client_of(services, request), COST_OF_WRONG_CREDENTIALS)
             state["credentials_refused"] = refusal
             return
         state["caller"] = caller
@@ -154,7 +154,7 @@ class _Answer:
         await self._send(message)
 
 
-def _client(services: Services, request: Request) -> str:
+def client_of(services: Services, request: Request) -> str:
     """The bucket of whoever asks without credentials, or with wrong ones."""
     return client_name(_client_address(request, services.settings.trusted_proxies))
 

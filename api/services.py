@@ -28,14 +28,17 @@ from ..trace.naming import Names
 from ..trace.shadow import Shadow
 from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
+from ..trace.transfers import Transfers
 from ..trace.viewer import Viewer, area_of
 from .accounts import Accounts
 from .attachments import Attachments
 from .clock import Clock as Clock
 from .clock import wall_clock_ms as wall_clock_ms
 from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
+from .complaints import Complaints
 from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
+from .notifications import Notifications
 from .rate_limit import RateLimit
 from .security import ApiKeys, Caller
 from .sessions import Sessions
@@ -43,6 +46,7 @@ from .settings import Settings, SettingsError
 from .showcase import Showcase
 from .vault import Vault, VaultError, load_seal
 from .viewing import Viewings
+from .webhooks import Webhooks
 
 logger = logging.getLogger("suyuan.service")
 
@@ -85,6 +89,11 @@ class Services:
     heavy_reads: threading.BoundedSemaphore
     heavy_queue: threading.BoundedSemaphore
     known: StateFile
+    transfers: Transfers
+    notifications: Notifications
+    webhooks: Webhooks
+    complaints: Complaints
+    complaint_limit: RateLimit
     scrub: ScrubThread | None = None
     halted: LogHalted | None = None
     """Why the log refused to sign when it was last asked; None while it signs."""
@@ -206,6 +215,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         clock=clock,
         on_erased=lambda connection, erased: idempotent.forget(connection, erased.issuer, erased.index),
     )
+    notifications = Notifications(database, log, templates, names, clock)
     services = Services(
         settings=settings,
         identity=identity,
@@ -237,6 +247,20 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         heavy_reads=threading.BoundedSemaphore(HEAVY_READS),
         heavy_queue=threading.BoundedSemaphore(HEAVY_READS + HEAVY_QUEUE),
         known=known,
+        transfers=Transfers(database, log, templates, names),
+        notifications=notifications,
+        webhooks=Webhooks(
+            database,
+            seal,
+            notifications,
+            clock,
+            plain_http=settings.webhook_private_addresses,
+            retry_hours=settings.webhook_retry_hours,
+        ),
+        complaints=Complaints(
+            database, seal, notifications, names, clock, contact_days=settings.complaint_contact_days
+        ),
+        complaint_limit=RateLimit(settings.complaints_per_hour / 3600, max(1, round(settings.complaints_per_hour))),
     )
     try:
         services.check()

@@ -106,6 +106,16 @@ class Settings(BaseModel):
     """Hours after which everybody signs in again."""
     backup_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long a backup may be kept that still holds what was erased since."""
+    webhook_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 10.0
+    """How long a webhook may take to answer a delivery."""
+    webhook_retry_hours: Annotated[float, Field(gt=0, le=720)] = 72.0
+    """A delivery that fails this long is given up; a webhook that fails this long is disabled."""
+    webhook_private_addresses: bool = False
+    """Whether webhooks may be plain http and lead to private or loopback addresses; for tests and demonstrations."""
+    complaints_per_hour: Annotated[float, Field(gt=0, le=10_000)] = 6.0
+    """Complaints an hour that one address may go on filing, and may file at once."""
+    complaint_contact_days: Annotated[int, Field(ge=1, le=3_650)] = 180
+    """A consumer's contact is deleted this long after the complaint."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
     """How long a stopping service waits for requests under way."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -27,7 +27,7 @@ LABELS: Mapping[Grade, Text] = {
     "laboratory": Text("实验室检测", "Laboratory-tested"),
     "inspected": Text("监管检查", "Inspected"),
 }
-_UNITS: Mapping[str, Text] = {
+UNITS: Mapping[str, Text] = {
     "KGM": Text("kg", "kg"), "LTR": Text("L", "L"), "H87": Text("件", "pieces"), "HAR": Text("公顷", "ha")
 }  # fmt: skip
 _REFUSED = (
@@ -138,7 +138,7 @@ class Grader:
         return Evidence("confirmed", Text(zh, en), (seen.index, other.index))
 
     def _amounts(self, moved: list[Movement]) -> Text:
-        unit = _UNITS[moved[0].uom]
+        unit = UNITS[moved[0].uom]
         if any(one.uom != moved[0].uom for one in moved):
             return Text("", "")
         total = _plain(sum(one.quantity_micro for one in moved))
@@ -169,7 +169,7 @@ class Grader:
 
     def _accreditation(self, seen: Seen) -> str | None:
         day = str(seen.body["suyuan:kde"].get("issued_on") or seen.body["eventTime"])[:10]
-        for credential in (held.body for held in self._gathered.credentials()):
+        for credential in (held.body for held in self._gathered.credentials(seen.index)):
             if credential["type"] != "lab_accreditation" or credential["actor"] != seen.statement.iss:
                 continue
             if credential["valid_from"] <= day and (credential.get("valid_until") or day) >= day:

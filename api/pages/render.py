@@ -13,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 
 from ...trace.story import Certificate, LaboratoryReport, Story, Text
+from ..complaints import KINDS as COMPLAINT_KINDS
+from ..complaints import PublicComplaints
 from . import flow, formatting, plot_map, reference, summary, timeline
 from .assets import static_url
 from .texts import LANGUAGES, Lang, Texts, texts
@@ -44,7 +46,9 @@ class HomeProduct:
     """One more line, such as the description."""
 
 
-def render_product(story: Story, *, lang: Lang, large: bool, urls: PageUrls) -> str:
+def render_product(
+    story: Story, *, lang: Lang, large: bool, urls: PageUrls, complaints: PublicComplaints | None = None
+) -> str:
     """The story of a lot (or plot, or logistic unit) as one HTML page in `lang`; `large` is the page for older readers.
 
     Everything in `story` is escaped; addresses that are not paths on this host or https are shown without a link.
@@ -68,6 +72,8 @@ def render_product(story: Story, *, lang: Lang, large: bool, urls: PageUrls) -> 
         flow_rows=flow.rows(story.ancestry, story.proven_ancestry_ends, t),
         flow_box=(flow.WIDTH, flow.DEPTH),
         ended=_ended(story),
+        complaints=complaints,
+        complaint_kinds=COMPLAINT_KINDS,
         bundle_name=_bundle_name(story),
         sign=summary.sign,
         verdict=partial(summary.verdict, t=t),

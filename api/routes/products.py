@@ -222,7 +222,9 @@ def _show(request: Request, services: Services, path: str) -> Response:
         raise _unknown()
     language = language_of(request)
     urls = PageUrls(page=path, proof=f"/proof?uri={quote(uri, safe='')}")
-    page = render_product(story, lang=language, large=request.query_params.get("large") == "1", urls=urls)
+    complaints = services.complaints.public(uri) if story.kind == "lot" else None
+    large = request.query_params.get("large") == "1"
+    page = render_product(story, lang=language, large=large, urls=urls, complaints=complaints)
     return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", {**vary, "Content-Language": language})
 
 
