@@ -29,6 +29,7 @@ from .routes import (
     audit,
     complaints,
     credentials,
+    findings,
     health,
     log,
     pages,
@@ -42,13 +43,14 @@ from .routes import (
 )
 from .services import Services, open_services
 from .settings import Settings, load_settings
-from .upkeep import IndexPublisher, stop
+from .upkeep import IndexPublisher, JudgeWorker, stop
 
 ROUTERS = (
     statements.router,
     statements.receipts,
     records.router,
     reading.router,
+    findings.router,
     uploads.router,
     credentials.router,
     products.router,
@@ -96,6 +98,7 @@ def create_app(
         cosigner = Cosigner(services.log, services.policy, services.clock)
         await cosigner.look_back()
         cosigning = asyncio.create_task(cosigner.run())
+        judging = asyncio.create_task(JudgeWorker(services.judging).run())
         telling = asyncio.create_task(services.notifications.run())
         sender = Sender(
             timeout_s=chosen.webhook_timeout_seconds,
@@ -109,6 +112,7 @@ def create_app(
         finally:
             await stop(publishing)
             await stop(cosigning)
+            await stop(judging)
             await stop(telling)
             await stop(delivering)
             await stop(forgetting)

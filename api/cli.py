@@ -295,7 +295,31 @@ def rebuild(data: Data = None) -> None:
     with opened(_settings(data)) as services, Bars() as bars:
         progress = bars.measured("重放 replayed")
         entries = replay(services.log, services.templates, services.names, services.policy.registrars, progress)
+        services.judging.judge_all(bars.measured("判定 judged"))
     print(f"已由 {entries} 条账本条目重建  rebuilt from {entries} entries")
+
+
+@app.command(short_help="判定账本上的记录 / judge what is on the ledger")
+def judge(
+    data: Data = None,
+    everything: Annotated[bool, typer.Option("--all", help="从第一条起全部重新判定 / everything again")] = False,
+) -> None:
+    """按规则判定新记录，或全部重新判定。 Judge what is new by the rules, or everything again.
+
+    规则或限量变更后，服务会自行全部重新判定；可在服务运行时进行。
+    After a change of rules or limits the service judges everything again by itself; may be run beside it.
+    """
+    from .self_check import opened
+
+    with opened(_settings(data)) as services, Bars() as bars:
+        progress = bars.measured("判定 judged")
+        judging = services.judging
+        judged = judging.judge_all(progress) if everything else judging.catch_up(progress)
+        judging.release()
+        counts = judging.standing()
+    print(f"判定了 {judged} 条账本条目  judged {judged} entries")
+    for severity, zh in (("block", "阻断"), ("flag", "异常"), ("info", "提示")):
+        print(f"{zh} {severity}: {counts.get(severity, 0)}")
 
 
 @app.command(short_help="自检 / self-check of everything stored")

@@ -25,6 +25,7 @@ from ..ledger.state_file import StateFile
 from ..trace.capture import Capture, Prepared, Receipt
 from ..trace.history import History
 from ..trace.naming import Names
+from ..trace.rules.judging import Judging
 from ..trace.shadow import Shadow
 from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
@@ -67,6 +68,7 @@ class Services:
     database: Database
     log: Log
     cosignatures: Cosignatures
+    judging: Judging
     policy: Policy
     policy_text: str
     templates: Templates
@@ -223,6 +225,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         database=database,
         log=log,
         cosignatures=Cosignatures(database, log.log_id),
+        judging=Judging(log, templates, names, clock),
         policy=policy,
         policy_text=policy_text,
         templates=templates,

@@ -1,4 +1,4 @@
-"""What the service does without being asked: publishing the lot index soon after something was recorded."""
+"""What the service does unasked: soon after something was recorded, the lot index is published, and it is judged."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from ..ledger.errors import LogHalted, StaleWriter
 from ..ledger.indexer import Indexer
 from ..ledger.log import Log
 from ..ledger.policy import Policy
+from ..trace.rules.judging import Judging
 
 logger = logging.getLogger("suyuan.upkeep")
 
@@ -98,6 +99,41 @@ class IndexPublisher:
         self._indexer.settle(cosigned.size)
         self._settled_to = cosigned.size
         return None
+
+
+class JudgeWorker:
+    """Judges what was recorded, soon after each commit. Several processes may run one each: one of them works."""
+
+    def __init__(self, judging: Judging, *, tick_s: float = _TICK_SECONDS) -> None:
+        self._judging = judging
+        self._tick_s = tick_s
+
+    async def run(self) -> None:
+        """Judge until cancelled; what is being judged then is finished or left for next time, never half written."""
+        try:
+            while True:
+                await asyncio.sleep(self._tick_s)
+                work = asyncio.ensure_future(asyncio.to_thread(self._look))
+                try:
+                    await asyncio.shield(work)
+                except asyncio.CancelledError:
+                    self._judging.stop()
+                    await work
+                    raise
+        finally:
+            await asyncio.to_thread(self._release)
+
+    def _look(self) -> None:
+        try:
+            self._judging.catch_up()
+        except (DatabaseUnavailable, StaleWriter) as error:
+            logger.warning("not judged", extra={"reason": str(error)})
+
+    def _release(self) -> None:
+        try:
+            self._judging.release()
+        except DatabaseUnavailable as error:
+            logger.warning("judging not released", extra={"reason": str(error)})
 
 
 async def stop(task: asyncio.Task[None]) -> None:

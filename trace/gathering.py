@@ -16,7 +16,7 @@ from ..ledger.statement import Statement, open_disclosures, parse_statement
 from ..ledger.story import ancestors
 from ..ledger.tables import key as key_table
 from . import tables
-from .genealogy import Flow, Walk, find_node, node_rows, walk
+from .genealogy import Flow, Walk, add_co_products, find_node, node_rows, walk
 from .naming import Names
 from .record import Record, decompose
 from .template import VISIBILITY_RANK, Stage, Templates
@@ -111,6 +111,7 @@ class Gatherer:
         if node is None:
             return None
         found = walk(self._connection, node["id"], "up")
+        add_co_products(self._connection, found)
         gathered = Gathered(node, found, node_rows(self._connection, found.level))
         self._sight.look_at(node["id"])
         ids = {row["subject"]: row["id"] for row in gathered.nodes.values()}

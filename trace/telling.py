@@ -7,17 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
-from .ages import liquor_ages
+from .ages import liquor_ages, stated_day
 from .divisions import division
 from .evidence import Grader, measured_facts
 from .gathering import Gathered, Seen
-from .genealogy import amounts, shares_up
+from .genealogy import Flow, amounts
 from .naming import Names
 from .record import Record, decompose, plain, quantity_list
 from .schema import parse_time
+from .shares import decimal_share, shares_up
 from .story import (
     Ancestry,
     AncestryEdge,
@@ -86,7 +86,7 @@ class Teller:
             made_on=made_on,
             origin=self._origin(plots),
             harvested=(min(harvests), max(harvests)) if harvests else None,
-            minimum_age=liquor_ages(self._gathered, self._names),
+            minimum_age=liquor_ages(self._gathered.walk, self._gathered.nodes, self._stored_since()),
             highlights=tuple(self._highlights(steps)),
             steps=steps,
             reports=tuple(self._reports()),
@@ -270,7 +270,7 @@ class Teller:
                 altitude_m=_decimal(details.get("altitude_m")),
                 cultivar=details.get("cultivar") or details.get("variety"),
                 polygon=tuple((Decimal(point[0]), Decimal(point[1])) for point in details["polygon"]),
-                share=_share(self._shares.get(row["id"])),
+                share=decimal_share(self._shares.get(row["id"]), 4),
                 credential_index=seen.index,
             )
 
@@ -330,6 +330,20 @@ class Teller:
         ordered = sorted(weights, key=lambda place: -weights[place])
         return Text("、".join(place.zh for place in ordered), "; ".join(place.en for place in ordered))
 
+    def _stored_since(self) -> dict[int, date]:
+        """Node -> the day a liquor lot counts its age from, where the record of its making says so."""
+        found: dict[int, date] = {}
+        for seen in self._gathered.events():
+            day = stated_day(seen.body)
+            if day is None:
+                continue
+            made = seen.body.get("outputQuantityList") or (
+                seen.body.get("quantityList", ()) if seen.body.get("action") == "ADD" else ()
+            )
+            subjects = (self._names.subject(row["epcClass"], "") for row in made)
+            found.update({self._ids[subject]: day for subject in subjects if subject in self._ids})
+        return found
+
     # ------------------------------------------------------------ ancestry
 
     def _ancestry(self) -> Ancestry:
@@ -342,7 +356,7 @@ class Teller:
                 stage=self._stage_label(row["stage"]),
                 level=level,
                 quantity=self._quantity_of(node),
-                share=_share(self._shares.get(node)),
+                share=decimal_share(self._shares.get(node), 4),
                 made_on=parse_time(row["made_time"]).date() if row["made_time"] else None,  # type: ignore[union-attr]
             )
             for node, level in walk.level.items()
@@ -371,10 +385,9 @@ class Teller:
 
     def _quantity_of(self, node: int) -> Quantity | None:
         row = self._gathered.nodes[node]
-        for flows in self._gathered.walk.outputs.values():
-            for flow in flows:
-                if flow.node == node:
-                    return _quantity(flow.amount, flow.uom) if self._gathered.may_see(flow) else None
+        for made in self._gathered.walk.made.get(node, ()):
+            flow = Flow._make(made)
+            return _quantity(flow.amount, flow.uom) if self._gathered.may_see(flow) else None
         seen = self._gathered.statements.get(row["made_entry"]) if row["made_entry"] is not None else None
         if seen is None or any("quantity" in pointer for pointer in seen.hidden):
             return None
@@ -465,9 +478,3 @@ def _decimal(value: Any) -> Decimal | None:
 
 def _quantity(micro: int | None, uom: str | None) -> Quantity | None:
     return None if micro is None or uom is None else Quantity(Decimal(plain(Decimal(micro) / MICRO)), uom)
-
-
-def _share(share: Fraction | None) -> Decimal | None:
-    return (
-        None if share is None else (Decimal(share.numerator) / Decimal(share.denominator)).quantize(Decimal("0.0001"))
-    )

@@ -6,6 +6,7 @@ the rules alone, not on how entries were gathered for judging.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,6 +23,8 @@ from .facts import Credential, Deed, PlotSeason
 from .limits import Limits
 from .rule import Finding, Rule, Scope
 from .working_set import WorkingSet
+
+logger = logging.getLogger("suyuan.rules")
 
 _NOTICE, _ERASURE, _CREDENTIAL = "notice+jwt", "erasure+jwt", "credential+jwt"
 _LONGEST_INTERVAL_DAYS = 366
@@ -114,11 +117,32 @@ class Engine:
         order = {id(rule): number for number, rule in enumerate(self._rules)}
         for task in sorted(tasks, key=lambda one: (order[id(one.rule)], one.scope)):
             thing = task.thing()
-            found = [] if thing is None else list(task.rule.check(thing, self.facts, self._limits))
+            found = [] if thing is None else self._check(task.rule, thing)
             gathered.setdefault((task.rule.id, task.scope), (task.rule, []))[1].extend(found)
         for (_, scope), (rule, found) in gathered.items():
             moved = self.docket.settle(rule, scope, found, self.facts.entry, time_ms, by)
             self._moved.update(dict.fromkeys(moved))
+
+    def _check(self, rule: Rule, thing: Any) -> list[Finding]:
+        """What a rule finds; a rule that fails over something unforeseen says so, and stops nobody else."""
+        try:
+            return list(rule.check(thing, self.facts, self._limits))
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            logger.exception("rule failed", extra={"rule": rule.id, "entry": self.facts.entry})
+            deeds = [thing] if isinstance(thing, Deed) else list(thing.deeds)
+            if not deeds:
+                return []
+            return [
+                Finding(
+                    "info",
+                    causes=deeds[-1:],
+                    zh=f"规则 {rule.id} 无法判断这条记录（{type(error).__name__}）。",
+                    en=f"The rule {rule.id} cannot judge this record ({type(error).__name__}).",
+                    clears_zh="运营者修正规则后自动重新判定。",
+                    clears_en="Judged again by itself once the operator has mended the rule.",
+                    key=f"failed {rule.check.__name__}",
+                )
+            ]
 
     # ------------------------------------------------------------ which rules look again
 

@@ -119,8 +119,7 @@ def _differing(
         causes=[*(deed for deed, _ in shipments), *(deed for deed, _, _ in receipts)],
         lots=[lot.subject],
         figures={
-            "sender": parties[0],
-            "receiver": parties[1],
+            "parties": list(parties),
             "sent": sent,
             "arrived": arrived,
             "refused": refused,

@@ -7,10 +7,11 @@ it holds a lease, and the cursor is compared before it is moved, so that a lease
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from ...ledger.errors import StaleWriter
 from ...ledger.reader import LogReader, StoredEntry
@@ -49,6 +50,7 @@ class Judging:
         """Of the rules and limits that it judges by."""
         self._me = secrets.token_hex(8)
         self._held_until = 0
+        self._stopped = threading.Event()
 
     # ------------------------------------------------------------ what is new
 
@@ -59,7 +61,7 @@ class Judging:
         Raises DatabaseUnavailable, StaleWriter when another process judged meanwhile.
         """
         judged = 0
-        while True:
+        while not self._stopped.is_set():
             with self._log.database.read() as connection:
                 size, cursor = self._log.state(connection).size, self._cursor(connection)
             if cursor is not None and cursor[1] == self.digest and cursor[0] >= size:
@@ -80,6 +82,11 @@ class Judging:
             progress(last, size)
             if engine.judge_all_again:
                 judged += self._judge_all(progress)
+        return judged
+
+    def stop(self) -> None:
+        """Ends judging at the next page; nothing is judged any more by this one."""
+        self._stopped.set()
 
     def judge_all(self, progress: Progress = lambda done, total: None) -> int:
         """Judges the whole log from entry 0 and replaces everything that was found; how many entries.
@@ -97,6 +104,8 @@ class Judging:
             last = min(first + PAGE, size)
             with self._log.database.read() as connection:
                 engine.judge(connection, self._page(connection, first, last))
+            if self._stopped.is_set():
+                return 0
             self._lease()
             progress(last, size)
         with self._log.database.write() as connection:
@@ -165,6 +174,17 @@ class Judging:
             with self._log.database.write() as connection:
                 connection.execute(update(tables.judging).where(mine).values(holder=None))
             self._held_until = 0
+
+    def standing(self) -> dict[str, int]:
+        """Severity -> how many findings are open or confirmed."""
+        table = tables.finding.c
+        query = (
+            select(table.severity, func.count())
+            .where(table.log_id == self._log.log_id, table.status.in_(("open", "confirmed")))
+            .group_by(table.severity)
+        )
+        with self._log.database.read() as connection:
+            return dict(connection.execute(query).tuples().all())
 
     def forget(self) -> None:
         """Empties what was found: everything is judged again next time."""

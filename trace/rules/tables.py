@@ -18,6 +18,7 @@ class FindingRow(StrictTable, table=True):
     __table_args__ = strict(
         Index("finding_scope", "log_id", "scope"),
         Index("finding_status", "log_id", "status", "opened_entry"),
+        Index("finding_actor", "log_id", "actor", "opened_entry"),
         CheckConstraint("severity in ('block', 'flag', 'info')"),
         CheckConstraint("status in ('open', 'confirmed', 'cleared', 'dismissed')"),
     )
