@@ -1,27 +1,38 @@
 """Lots and their flows, up and down: which lots and plots a lot was made from, and what was made from it.
 
 The graph is walked frontier by frontier over integer ids; a transformation (`process`) connects all its inputs with
-all its outputs. Shares are fractions of a lot's mass, computed where every amount on the way is known to the reader.
+all its outputs. Each frontier costs a few queries that a covering index answers, whatever the size of the table; flows
+stay columns and plain tuples until somebody asks for them as `Flow`. A lot is made once (custody refuses a second
+time), so it has one making process at most.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import Any, Literal
+from functools import cached_property
+from itertools import accumulate, chain, groupby, repeat
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import orjson
 from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy.exc import DBAPIError
 
 from . import tables
 
-_CHUNK = 400
 Direction = Literal["up", "down"]
+FlowRow: TypeAlias = tuple[int, int, int, "int | None", "str | None", str]
+"""What `Flow` names, as a bare tuple."""
+
+_CHUNK = 400
+_COLUMNS = ("process_id", "node_id", "entry", "quantity_micro", "uom", "visibility")
+_TAKEN, _GIVEN = "n.part IN ('input', 'plot')", "n.part = 'output'"
+_of_process, _of_node = itemgetter(0), itemgetter(1)
 
 
-@dataclass(frozen=True)
-class Flow:
+class Flow(NamedTuple):
     """One lot or plot on one side of a process; `amount` in millionths of `uom`, None where none was recorded."""
 
     process: int
@@ -32,146 +43,222 @@ class Flow:
     visibility: str
 
 
+Sees: TypeAlias = Callable[[Flow], bool]
+"""Whether a reader may see the amount of a flow."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What many processes took, by column: thousands of flows are summed and parted without a look at each."""
+
+    nodes: list[int]
+    entries: list[int]
+    amounts: list[int | None]
+    uoms: list[str | None]
+    visibilities: list[str]
+
+    @cached_property
+    def running(self) -> list[int] | None:
+        """Sums of the amounts before each flow and after the last; None unless all are known, public, of one unit."""
+        if not self.nodes:
+            return [0]
+        public = self.visibilities.count("public") == len(self.nodes)
+        if not public or None in self.amounts or self.uoms.count(self.uoms[0]) != len(self.uoms):
+            return None
+        return [0, *accumulate(self.amounts)]  # type: ignore[list-item]  # none is None
+
+
+Taken: TypeAlias = tuple[Columns, int, int]
+"""What one process took: its flows in the columns from the first index to before the second."""
+
+
+def taken_rows(process: int, side: Taken) -> list[FlowRow]:
+    """What a process took, by row."""
+    of, first, after = side
+    span = slice(first, after)
+    columns = of.nodes[span], of.entries[span], of.amounts[span], of.uoms[span], of.visibilities[span]
+    return list(zip(repeat(process, after - first), *columns, strict=True))
+
+
 @dataclass
 class Walk:
-    """What a walk found. `level` counts processes from the start; `inputs` and `outputs` are by process."""
+    """What a walk found. `level` counts processes from the start.
+
+    Upwards: `made` has the flows that made each lot which was followed, `taken` what their processes took. Downwards:
+    `used` has the flows in which each lot was used, `given` what their processes gave, `totals` how many flows these
+    took and, where all are public and of one unit, how much; where not, `taken` has what they took.
+    """
 
     start: int
     level: dict[int, int]
-    inputs: dict[int, list[Flow]] = field(default_factory=lambda: defaultdict(list))
-    outputs: dict[int, list[Flow]] = field(default_factory=lambda: defaultdict(list))
+    made: dict[int, list[FlowRow]] = field(default_factory=dict)
+    used: dict[int, list[FlowRow]] = field(default_factory=dict)
+    taken: dict[int, Taken] = field(default_factory=dict)
+    given: dict[int, list[FlowRow]] = field(default_factory=dict)
+    totals: dict[int, tuple[int, int | None]] = field(default_factory=dict)
     complete: bool = True
     """False when the depth or size limit cut the walk short."""
+
+    @cached_property
+    def inputs(self) -> dict[int, list[Flow]]:
+        """What each process took (downwards: of the lots that were followed), in log order."""
+        if self.used:
+            return _by_process(chain.from_iterable(self.used.values()))
+        return _by_process(chain.from_iterable(taken_rows(process, side) for process, side in self.taken.items()))
+
+    @cached_property
+    def outputs(self) -> dict[int, list[Flow]]:
+        """What each process gave (upwards: lots that were followed, or all after `add_co_products`), in log order."""
+        return _by_process(chain.from_iterable((self.given or self.made).values()))
+
+    def parents(self, node: int) -> set[int]:
+        """The lots and plots that a lot was made from, upwards."""
+        rows = self.made.get(node)
+        if not rows:
+            return set()
+        columns, first, after = self.taken[rows[0][0]]
+        return set(columns.nodes[first:after])
 
 
 def walk(connection: Connection, start: int, direction: Direction, *, depth: int = 64, limit: int = 50_000) -> Walk:
     """Everything up (or down) from the node `start`, at most `depth` processes away and `limit` nodes."""
     found = Walk(start, {start: 0})
-    near, far = (("output",), ("input", "plot")) if direction == "up" else (("input", "plot"), ("output",))
+    step, near = (_step_up, _GIVEN) if direction == "up" else (_step_down, _TAKEN)
+    done: set[int] = set()
     frontier: list[int] = [start]
-    seen: set[int] = set()
     for level in range(1, depth + 1):
-        processes = [p for p in _processes(connection, frontier, near) if p not in seen]
-        seen.update(processes)
-        flows = _flows(connection, processes)
-        frontier = []
-        for part, flow in flows:
-            (found.outputs if part == "output" else found.inputs)[flow.process].append(flow)
-            if part in far and flow.node not in found.level:
-                found.level[flow.node] = level
-                frontier.append(flow.node)
+        rows = _flow_rows(connection, "node_id", frontier, near)
+        processes = sorted(set(map(_of_process, rows)) - done)
+        done.update(processes)
+        frontier = sorted(step(connection, found, rows, processes).difference(found.level))
         if not frontier:
             return found
+        found.level.update(dict.fromkeys(frontier, level))
         if len(found.level) > limit:
             break
-    found.complete = seen.issuperset(_processes(connection, frontier, near))
+    found.complete = done.issuperset(map(_of_process, _flow_rows(connection, "node_id", frontier, near)))
     return found
 
 
-def _processes(connection: Connection, nodes: Sequence[int], parts: tuple[str, ...]) -> list[int]:
-    table = tables.event_node
-    found: dict[int, None] = {}
-    for chunk in _chunks(nodes):
-        query = select(table.c.process_id).where(
-            table.c.node_id.in_(chunk), table.c.part.in_(parts), table.c.process_id.is_not(None)
-        )
-        found.update(dict.fromkeys(connection.execute(query).scalars()))
-    return sorted(found)
+def _step_up(connection: Connection, found: Walk, rows: list[FlowRow], processes: list[int]) -> set[int]:
+    """From lots by what made them to what these processes took."""
+    found.made.update(_grouped(rows, _of_node))
+    of, *columns = _columns(connection, "process_id", processes, _TAKEN, _COLUMNS)
+    together = Columns(*columns)
+    found.taken.update(dict.fromkeys(processes, (together, 0, 0)))
+    counts = Counter(of)
+    ends = list(accumulate(counts.values()))
+    found.taken.update(zip(counts, zip(repeat(together), [0, *ends], ends, strict=False), strict=True))
+    return set(together.nodes)
 
 
-def _flows(connection: Connection, processes: Sequence[int]) -> Iterable[tuple[str, Flow]]:
-    table = tables.event_node
-    for chunk in _chunks(processes):
-        query = (
-            select(table)
-            .where(table.c.process_id.in_(chunk), table.c.part.in_(("input", "plot", "output")))
-            .order_by(table.c.entry, table.c.position)
-        )
-        for row in connection.execute(query).mappings():
-            yield row["part"], _flow(row)
+def _step_down(connection: Connection, found: Walk, rows: list[FlowRow], processes: list[int]) -> set[int]:
+    """From lots by what used them to what these processes gave."""
+    found.used.update(_grouped(rows, _of_node))
+    given = _flow_rows(connection, "process_id", processes, _GIVEN)
+    found.given.update((process, _NOTHING) for process in processes)
+    found.given.update(_grouped(given, _of_process))
+    query = "SELECT p.id, p.taken_flows, p.taken_micro FROM {ids} CROSS JOIN process p WHERE p.id = ids.id"
+    hidden = []
+    for process, flows, amount in rows_of(connection, query, processes):
+        found.totals[process] = (flows, amount)
+        if amount is None and flows > 1:
+            hidden.append(process)
+    if hidden:
+        _step_up(connection, found, [], sorted(hidden))
+    return set(map(_of_node, given))
+
+
+_NOTHING: list[FlowRow] = []
+
+
+def _grouped(rows: Sequence[FlowRow], key: Callable[[FlowRow], int]) -> dict[int, list[FlowRow]]:
+    """Rows that stand together by the key they share."""
+    alone = {key(row): [row] for row in rows}
+    return alone if len(alone) == len(rows) else {one: list(group) for one, group in groupby(rows, key)}
+
+
+def add_co_products(connection: Connection, found: Walk) -> None:
+    """Reads what the processes of an upward walk gave besides the lots that were followed."""
+    rows = _flow_rows(connection, "process_id", sorted(found.taken), _GIVEN)
+    found.given.update(_grouped(rows, _of_process))
 
 
 def making_flows(connection: Connection, nodes: Iterable[int]) -> dict[int, Flow]:
-    """Of each of these lots the output that made it, as it stands now: the newest, where it was corrected."""
-    table = tables.event_node
-    found: dict[int, Flow] = {}
-    for chunk in _chunks(sorted(nodes)):
-        query = select(table).where(table.c.node_id.in_(chunk), table.c.part == "output").order_by(table.c.entry)
-        found.update({row["node_id"]: _flow(row) for row in connection.execute(query).mappings()})
-    return found
+    """Of each of these lots the output that made it, as it stands now: the newest, where it was corrected.
 
-
-def _flow(row: RowMapping) -> Flow:
-    return Flow(row["process_id"], row["node_id"], row["entry"], row["quantity_micro"], row["uom"], row["visibility"])
-
-
-def _chunks(items: Sequence[int]) -> Iterable[Sequence[int]]:
-    for start in range(0, len(items), _CHUNK):
-        yield items[start : start + _CHUNK]
-
-
-def shares_up(found: Walk, may_see: Callable[[Flow], bool]) -> dict[int, Fraction | None]:
-    """Of the starting lot's mass, the fraction that came through each node of an upward walk.
-
-    Inputs of a process count by mass; one input alone counts whole. None where an amount is unknown or hidden: a
-    hidden recipe must not follow from its shares.
+    Lots that came from outside belong to no process; plots and lots whose origin is pending are not in the answer.
     """
-    made_by: dict[int, list[int]] = defaultdict(list)
-    for process, flows in found.outputs.items():
-        for flow in flows:
-            if process not in made_by[flow.node]:
-                made_by[flow.node].append(process)
-    shares: dict[int, Fraction | None] = {found.start: Fraction(1)}
-    for node in _in_order(found, made_by):
-        share = shares.get(node, Fraction(0))
-        for process in made_by.get(node, ()):
-            for parent, part in _parts(found.inputs[process], may_see):
-                before = shares.get(parent, Fraction(0))
-                shares[parent] = None if share is None or part is None or before is None else before + share * part
-    return shares
+    rows = _flow_rows(connection, "node_id", sorted(nodes), _GIVEN, in_a_process=False)
+    return {row[1]: Flow._make(row) for row in sorted(rows, key=itemgetter(2))}
 
 
-def _parts(inputs: Sequence[Flow], may_see: Callable[[Flow], bool]) -> list[tuple[int, Fraction | None]]:
-    """Each input of a process with its fraction of all of them."""
-    amounts: dict[int, int | None] = {}
-    units = {flow.uom for flow in inputs}
-    for flow in inputs:
-        known = flow.amount if may_see(flow) else None
-        before = amounts.get(flow.node, 0)
-        amounts[flow.node] = None if known is None or before is None else before + known
-    if len(amounts) == 1:
-        return [(node, Fraction(1)) for node in amounts]
-    known_amounts = [amount for amount in amounts.values() if amount is not None]
-    total = sum(known_amounts)
-    if len(units) > 1 or len(known_amounts) < len(amounts) or not total:
-        return [(node, None) for node in amounts]
-    return [(node, Fraction(amount or 0, total)) for node, amount in amounts.items()]
+def _flow_rows(
+    connection: Connection, column: str, ids: Sequence[int], part: str, *, in_a_process: bool = True
+) -> list[FlowRow]:
+    """The flows whose `column` is one of `ids`, ordered by it."""
+    also = " AND n.process_id IS NOT NULL" if in_a_process and column == "node_id" else ""
+    return list(zip(*_columns(connection, column, ids, part + also, _COLUMNS), strict=True))
 
 
-def _in_order(found: Walk, made_by: dict[int, list[int]]) -> list[int]:
-    """Nodes so that a lot comes before what it was made from, whatever the length of the ways."""
-    order: list[int] = []
-    state: dict[int, int] = {}
-    stack: list[tuple[int, bool]] = [(found.start, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-            continue
-        if state.get(node):
-            continue
-        state[node] = 1
-        stack.append((node, True))
-        for process in made_by.get(node, ()):
-            stack.extend((flow.node, False) for flow in found.inputs[process] if not state.get(flow.node))
-    return order[::-1]
+def _columns(
+    connection: Connection, column: str, ids: Sequence[int], condition: str, columns: Sequence[str], *more: str
+) -> list[list[Any]]:
+    """Columns of the flows whose `column` is one of `ids`, in ascending order of it: one index lookup an id.
+
+    Each column comes as one array, which costs half of what rows cost; what is in which order was settled by the index.
+    """
+    names = [*(f"n.{name}" for name in columns), *more]
+    if not ids:
+        return [[] for _ in names]
+    source = f"FROM {{ids}} CROSS JOIN event_node n WHERE n.{column} = ids.id AND {condition}"
+    if connection.dialect.name == "postgresql":
+        order = (
+            "n.process_id, n.part, n.node_id, n.entry" if column == "process_id" else "n.node_id, n.process_id, n.entry"
+        )
+        listed = ", ".join(f"{name} AS c{number}" for number, name in enumerate(names))
+        arrays = ", ".join(f"array_agg(c{number})" for number in range(len(names)))
+        ((*found,),) = rows_of(
+            connection, f"SELECT {arrays} FROM (SELECT {listed} {source} ORDER BY {order}) AS flow", ids
+        )
+        return [each or [] for each in found]
+    arrays = ", ".join(f"json_group_array({name})" for name in names)
+    ((*texts,),) = rows_of(connection, f"SELECT {arrays} {source}", ids)
+    return [orjson.loads(text) for text in texts]
+
+
+def rows_of(connection: Connection, query: str, ids: Sequence[int]) -> list[Any]:
+    """The rows of a query over many ids as the driver's own tuples; `{ids}` in it stands for a table `ids(id)`."""
+    value: Any = list(ids)
+    if connection.dialect.name == "postgresql":
+        source = "unnest(%s::bigint[]) AS ids(id)"
+    else:  # SQLite reads a CROSS JOIN in the order it is written.
+        source, value = "(SELECT value AS id FROM json_each(?)) AS ids", orjson.dumps(value).decode()
+    # The driver's cursor: a genealogy asks thirty times for little, and half of that time would be SQLAlchemy's.
+    cursor = connection.connection.cursor()
+    text, dbapi = query.format(ids=source), connection.dialect.loaded_dbapi
+    try:
+        cursor.execute(text, (value,))
+        return list(cursor.fetchall())
+    except dbapi.Error as error:
+        raise DBAPIError.instance(text, (value,), error, dbapi.Error, dialect=connection.dialect) from error
+    finally:
+        cursor.close()
+
+
+def _by_process(rows: Iterable[FlowRow]) -> dict[int, list[Flow]]:
+    found: dict[int, list[Flow]] = defaultdict(list)
+    for row in sorted(rows, key=itemgetter(2)):
+        found[row[0]].append(Flow._make(row))
+    return found
 
 
 def node_rows(connection: Connection, ids: Iterable[int]) -> dict[int, RowMapping]:
     """The rows of many nodes, by id."""
     found: dict[int, RowMapping] = {}
-    for chunk in _chunks(sorted(ids)):
-        query = select(tables.node).where(tables.node.c.id.in_(chunk))
+    wanted = sorted(ids)
+    for start in range(0, len(wanted), _CHUNK):
+        query = select(tables.node).where(tables.node.c.id.in_(wanted[start : start + _CHUNK]))
         found.update({row["id"]: row for row in connection.execute(query).mappings()})
     return found
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, select
+from sqlalchemy import Connection, select
 
 from ..ledger.database import Database
 from ..ledger.policy import Policy
@@ -15,14 +15,15 @@ from ..ledger.reader import LogReader
 from . import tables
 from .bundling import Bundle, Bundler
 from .gathering import Gathered, Gatherer
-from .genealogy import Direction, Flow, Walk, find_node, making_flows, node_rows, shares_up, walk
+from .genealogy import Direction, find_node
 from .naming import Names
 from .record import plain
 from .story import Story
 from .tables import MICRO
 from .telling import Teller
-from .template import VISIBILITY_RANK, Templates
-from .viewer import Sight, Viewer
+from .template import Templates
+from .tracing import Traced, Tracer
+from .viewer import Viewer
 
 
 class History:
@@ -108,81 +109,22 @@ class History:
     def trace(self, uri: str, direction: str, depth: int, viewer: Viewer) -> dict[str, Any] | None:
         """Ancestry (`up`), descendants (`down`) or `both` of a lot with quantities and shares; None when unknown."""
         subject = self._names.subject(uri, "uri")
+        traced = self.traced(uri, direction, depth, viewer)
+        if traced is None:
+            return None
+        told = {"ancestry" if one.direction == "up" else "descendants": one.json() for one in traced}
+        return {"uri": self._names.uri(subject), "direction": direction, **told}
+
+    def traced(self, uri: str, direction: str, depth: int, viewer: Viewer) -> tuple[Traced, ...] | None:
+        """Ancestry (`up`), descendants (`down`) or `both` of a lot as values, at most `depth` generations each way."""
+        subject = self._names.subject(uri, "uri")
+        ways: tuple[Direction, ...] = ("up", "down") if direction == "both" else (_direction(direction),)
         with self._database.read() as connection:
             node = find_node(connection, self._log.log_id, subject)
             if node is None:
                 return None
-            answer: dict[str, Any] = {"uri": self._names.uri(subject), "direction": direction}
-            ways: tuple[Direction, ...] = ("up", "down") if direction == "both" else (_direction(direction),)
-            for way in ways:
-                answer["ancestry" if way == "up" else "descendants"] = self._walked(
-                    connection, node, way, depth, viewer
-                )
-        return answer
-
-    def _walked(
-        self, connection: Connection, start: RowMapping, way: Direction, depth: int, viewer: Viewer
-    ) -> dict[str, Any]:
-        found = walk(connection, start["id"], way, depth=depth)
-        rows = node_rows(connection, found.level)
-        made = {flow.node: flow for flows in found.outputs.values() for flow in flows}
-        made |= making_flows(connection, found.level.keys() - made.keys())
-        may_see = self._flow_sight(connection, found, made.values(), viewer)
-        shares = shares_up(found, may_see) if way == "up" else {}
-        nodes = []
-        for node, level in found.level.items():
-            row, flow, share = rows[node], made.get(node), shares.get(node)
-            amount = row["quantity_micro"] if flow is not None and may_see(flow) else None
-            nodes.append(
-                {
-                    "uri": self._names.uri(row["subject"]),
-                    "kind": row["kind"],
-                    "stage": row["stage"],
-                    "made": row["made_time"],
-                    "maker": row["maker"],
-                    "level": level,
-                    "quantity": None if amount is None else plain(Decimal(amount) / MICRO),
-                    "uom": row["uom"],
-                    "share": None if share is None else round(float(share), 6),
-                }
-            )
-        flows = [
-            {
-                "from": self._names.uri(rows[flow.node]["subject"]),
-                "to": [
-                    self._names.uri(rows[out.node]["subject"]) for out in found.outputs[process] if out.node in rows
-                ],
-                "quantity": plain(Decimal(flow.amount) / MICRO) if flow.amount is not None and may_see(flow) else None,
-                "uom": flow.uom,
-                "entry": flow.entry,
-            }
-            for process, inputs in found.inputs.items()
-            for flow in inputs
-            if flow.node in rows
-        ]
-        return {"complete": found.complete, "nodes": nodes, "flows": flows}
-
-    def _flow_sight(
-        self, connection: Connection, found: Walk, made: Iterable[Flow], viewer: Viewer
-    ) -> Callable[[Flow], bool]:
-        """Whether the viewer may see a flow's amount, for all flows of a walk at once.
-
-        As in a story, holding an output makes a partner, having supplied an input does not.
-        """
-        sight = Sight(connection, viewer)
-        nodes: dict[int, set[int]] = {flow.entry: set() for flows in found.inputs.values() for flow in flows}
-        for flow in [*(flow for flows in found.outputs.values() for flow in flows), *made]:
-            nodes.setdefault(flow.entry, set()).add(flow.node)
-        recorders: dict[int, tuple[str | None, ...]] = {}
-        entries = sorted(nodes)
-        sight.look_at(found.start)
-        for start in range(0, len(entries), 400):
-            query = select(tables.event.c.entry, tables.event.c.actor, tables.event.c.signer).where(
-                tables.event.c.log_id == self._log.log_id, tables.event.c.entry.in_(entries[start : start + 400])
-            )
-            recorders.update((entry, (actor, signer)) for entry, actor, signer in connection.execute(query))
-        ranks = {entry: sight.rank(recorders.get(entry, ()), nodes[entry]) for entry in entries}
-        return lambda flow: VISIBILITY_RANK[flow.visibility] <= ranks[flow.entry]
+            tracer = Tracer(self._log, self._templates, self._names, connection, viewer)
+            return tuple(tracer.trace(node, way, depth) for way in ways)
 
     def products(self) -> list[tuple[str, str]]:
         """(GTIN, lot URI) of all lots made under a GTIN, newest first: what a landing page lists."""

@@ -25,6 +25,7 @@ from .template import Stage, Templates
 PERSON = {"zh": "农户（姓名不公开）", "en": "Grower (name not published)"}
 """What stands for a person's name, which is a private field of the actor statement."""
 _PARTS = {"inputs": "input", "outputs": "output", "lots": "lot"}
+_NOTHING_TAKEN: Row = {"taken_flows": 0, "taken_micro": None, "taken_uom": None}
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,7 @@ class Projection:
         self.nodes = Rows(connection, tables.node, ("subject",), **log)
         self.processes = Rows(connection, tables.process, ("name",), **log)
         self.events = Rows(connection, tables.event, ("event_id",), **log)
+        self._process_names: dict[int, str] = {}
         self.event_nodes = Rows(connection, tables.event_node, ("entry", "position"), **log)
         self.holdings = Rows(connection, tables.holding, ("node_id", "actor"))
         self.transfers = Rows(connection, tables.transfer, ("node_id", "sender", "receiver"))
@@ -347,6 +349,7 @@ class Projection:
         process = self._process(record, stage, actor)
         if corrected is not None:
             self._forget_flows(corrected["entry"])
+            self._count_again(corrected["process_id"])
             self.events.put({**corrected, "corrected_by": logged.index})
         time = parse_time(record["time"])
         assert time is not None  # judged when the record was validated
@@ -430,7 +433,8 @@ class Projection:
         name = _process_name(actor, record)
         row = self.processes.get(name)
         if row is None:
-            row = self.processes.put({"name": name, "id": self.processes.next_id()})
+            row = self.processes.put({"name": name, "id": self.processes.next_id(), **_NOTHING_TAKEN})
+        self._process_names[row["id"]] = name
         return int(row["id"])
 
     def _apply_mentions(self, logged: Logged, record: Record, stage: Stage, process: int | None, actor: str) -> None:
@@ -473,6 +477,9 @@ class Projection:
                     "visibility": logged.hidden.get(pointer, "public"),
                 }
             )
+            if process is not None and part in ("input", "plot"):
+                taken = self._process_row(process)
+                self.processes.put(_taking(taken, quantity, row.get("uom"), logged.hidden.get(pointer, "public")))
 
     def _apply_effects(self, done: Effects) -> None:
         for (subject, actor), change in done.held.items():
@@ -505,6 +512,31 @@ class Projection:
             self.event_nodes.put({**row, "process_id": None})
             position += 1
 
+    def _count_again(self, process: int | None) -> None:
+        """What a process took, counted anew from the flows that are left in it."""
+        if process is None:
+            return
+        self.event_nodes.flush()
+        table = tables.event_node.c
+        query = select(table.quantity_micro, table.uom, table.visibility).where(
+            table.process_id == process, table.part.in_(("input", "plot"))
+        )
+        row = {**self._process_row(process), **_NOTHING_TAKEN}
+        for quantity, uom, visibility in self._connection.execute(query.order_by(table.entry, table.position)):
+            row = _taking(row, quantity, uom, visibility)
+        self.processes.put(row)
+
+    def _process_row(self, process: int) -> Row:
+        """The row of a process by its number."""
+        name = self._process_names.get(process)
+        if name is None:
+            self.processes.flush()
+            query = select(tables.process.c.name).where(tables.process.c.id == process)
+            name = self._process_names[process] = self._connection.execute(query).scalar_one()
+        row = self.processes.get(name)
+        assert row is not None  # its number was given with its name
+        return row
+
     def _node(self, subject: str, kind: str) -> Row:
         row = self.nodes.get(subject)
         if row is None:
@@ -518,6 +550,14 @@ class Projection:
             )  # fmt: skip
             self._fresh.add(row["id"])
         return row
+
+
+def _taking(process: Row, quantity: int | None, uom: str | None, visibility: str) -> Row:
+    """The row of a process that took one flow more."""
+    flows, before = process["taken_flows"], process["taken_micro"]
+    known = quantity is not None and visibility == "public" and (flows == 0 or process["taken_uom"] == uom)
+    amount = (before or 0) + (quantity or 0) if known and (flows == 0 or before is not None) else None
+    return {**process, "taken_flows": flows + 1, "taken_micro": amount, "taken_uom": None if amount is None else uom}
 
 
 def lot_subjects(record: Record, names: Names) -> Iterator[str]:

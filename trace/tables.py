@@ -96,6 +96,11 @@ class ProcessRow(StrictTable, table=True):
     id: int = key_column()
     log_id: int = Field(sa_type=Int64)
     name: str = Field(sa_type=Text)
+    taken_flows: int = Field(sa_type=Int64)
+    """How many flows it took."""
+    taken_micro: int | None = Field(sa_type=Int64)
+    """How much it took, where all of that is public and of one unit: what a share downwards is divided by."""
+    taken_uom: str | None = Field(sa_type=Text)
 
 
 class EventRow(StrictTable, table=True):

@@ -115,9 +115,9 @@ def test_ancestry_shares_and_levels_are_those_of_a_naive_walk(workshop: Any, gra
     expected = naive.shares(lot)
     assert set(up) == {uris[one] for one in expected}
     for one, share in expected.items():
-        assert up[uris[one]]["share"] == round(float(share), 6)
+        assert abs(Fraction(up[uris[one]]["share"]) - share) <= Fraction(1, 10**6)
         assert up[uris[one]]["level"] == naive.level(lot, one)
-    assert abs(sum(up[uris[one]]["share"] for one in expected if one < roots) - 1) < 1e-5
+    assert abs(sum(up[uris[one]]["share"] for one in expected if one < roots) - 1) < Decimal("0.00001")
     assert told["ancestry"]["complete"] and told["descendants"]["complete"]
     start = 0
     down = world.history.trace(uris[start], "down", 64, Viewer())
@@ -162,14 +162,14 @@ def test_tea_goes_back_to_its_three_plots(samples: Samples) -> None:
     assert {uri.rpartition("/")[2] for uri, node in nodes.items() if node["kind"] == "plot"} == {"P1", "P2", "P3"}
     leaf = [node for node in nodes.values() if node["stage"] == "tea.harvested"]
     assert sorted(node["quantity"] for node in leaf) == sorted(map(Decimal, ("46.2", "58.4", "63", "61.8", "50.6")))
-    assert abs(sum(node["share"] for node in leaf) - 1) < 1e-5
+    assert abs(sum(node["share"] for node in leaf) - 1) < Decimal("0.00001")
 
 
 def test_chili_goes_back_to_its_households(samples: Samples) -> None:
     nodes, _ = _up(samples, "chili")
     plots = [node for node in nodes.values() if node["kind"] == "plot"]
     assert len(plots) == 9
-    assert abs(sum(node["share"] for node in plots) - 1) < 1e-5
+    assert abs(sum(node["share"] for node in plots) - 1) < Decimal("0.00001")
 
 
 def test_what_was_made_of_a_plot_is_found_downwards(samples: Samples) -> None:
