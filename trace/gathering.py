@@ -76,14 +76,21 @@ class Gathered:
         """The events, in log order."""
         return (seen for seen in self.statements.values() if seen.claim == "event")
 
-    def credentials(self) -> Iterable[Seen]:
-        """The credential statements in force: the newest of each issuer and id, unless revoked."""
+    def credentials(self, before: int | None = None) -> Iterable[Seen]:
+        """The credential statements in force: the newest of each issuer and id, unless revoked.
+
+        With `before` as they were at that entry: what is revoked later still counted then.
+        """
+        return (seen for seen in self.newest_credentials(before) if seen.body["status"] == "active")
+
+    def newest_credentials(self, before: int | None = None) -> Iterable[Seen]:
+        """The newest statement of each credential, also of those that are revoked."""
         newest = {
             (seen.statement.iss, seen.body["id"]): seen
             for seen in self.statements.values()
-            if seen.claim == "credential"
+            if seen.claim == "credential" and (before is None or seen.index < before)
         }
-        return (seen for seen in newest.values() if seen.body["status"] == "active")
+        return newest.values()
 
     def may_see(self, flow: Flow) -> bool:
         """Whether the viewer may see the amount of a flow."""

@@ -21,6 +21,7 @@ from ..ledger.statement import dump_json
 from . import tables
 from .naming import Names
 from .schema import parse_time, strict_validator
+from .viewer import area_of
 
 LEVELS = ("I", "II", "III")
 MAX_LOTS = 500
@@ -48,16 +49,19 @@ _SCOPES: Mapping[str, Mapping[str, Any]] = {
     "item": {"lot": _URI, "first": _NUMBER, "last": _NUMBER},
 }
 """How the lots of a recall were found -> the members that say so."""
+_OPTIONAL: Mapping[str, Mapping[str, Any]] = {
+    "input": {"within_days": {"type": "integer", "minimum": 1, "maximum": 1_000}},
+    "plot": {"from": _DATE, "until": _DATE},
+}
 
 
 def scope_schema() -> dict[str, Any]:
     """The JSON Schema of how the lots of a recall were found."""
-    period = {"from": _DATE, "until": _DATE}
     forms = [
         {
             "required": ["kind", *members],
             "additionalProperties": False,
-            "properties": {"kind": {"const": kind}, **members, **(period if kind == "plot" else {})},
+            "properties": {"kind": {"const": kind}, **members, **_OPTIONAL.get(kind, {})},
         }
         for kind, members in _SCOPES.items()
     ]
@@ -103,14 +107,6 @@ def check_scope(scope: Any) -> None:
 @cache
 def _scope_validator() -> jsonschema_rs.Draft202012Validator:
     return strict_validator(scope_schema())
-
-
-def county_prefix(county: str | None) -> str:
-    """The division codes that an authority is competent for begin with this: its county, city or province."""
-    prefix = county or ""
-    while prefix.endswith("00"):
-        prefix = prefix[:-2]
-    return prefix
 
 
 def check_recall(
@@ -174,7 +170,7 @@ def _check_issuer(
             en="a recall is an authority's, or a producer's for its own lots", expected="lots that you made",
             status_hint="forbidden",
         )  # fmt: skip
-    prefix = county_prefix(issuer["county"])
+    prefix = area_of(issuer["county"])
     for position, node in enumerate(found):
         places = [county(actor) for actor in (node["maker"], *recalls.holders(node["id"])) if actor is not None]
         if prefix and places and not any(place is None or place.startswith(prefix) for place in places):

@@ -207,6 +207,30 @@ class Certificate:
     valid_from: date | None
     valid_until: date | None
     index: int
+    revoked_at: datetime | None = None
+    """Log time of its revocation: from that entry on it counts no more."""
+
+
+@dataclass(frozen=True)
+class RecallNotice:
+    """A recall in force of this lot or of something it was made from. Exercises are not told."""
+
+    id: str
+    level: str
+    """I, II or III."""
+    reason: Text
+    measures: Text
+    """What to do."""
+    contact: Text | None
+    issuer: Party
+    issued: datetime
+    own: bool
+    """Whether the lot itself is named, and not only what it was made from."""
+    through: tuple[str, ...]
+    """Names of the lots it was made from that are named."""
+    items: tuple[tuple[int, int], ...]
+    """Where only some items of this lot are meant: first and last sequence number of each range."""
+    place: LedgerPlace
 
 
 @dataclass(frozen=True)
@@ -320,4 +344,5 @@ class Story:
     proven_ancestry_ends: tuple[str, ...] = ()
     """Lots that entered from outside the system, where proven ancestry ends."""
     proof: ProofState | None = None
+    recalls: tuple[RecallNotice, ...] = ()
     serial: str | None = None

@@ -15,6 +15,7 @@ from .evidence import Grader, measured_facts
 from .gathering import Gathered, Seen
 from .genealogy import Flow, amounts
 from .naming import Names
+from .recall_notices import recall_notices
 from .record import Record, decompose, plain, quantity_list
 from .schema import parse_time
 from .shares import decimal_share, shares_up
@@ -92,6 +93,7 @@ class Teller:
             reports=tuple(self._reports()),
             plots=plots,
             certificates=tuple(self._certificates()),
+            recalls=tuple(recall_notices(self._gathered, self._names, self._party, self._place, self._name_of)),
             ancestry=self._ancestry(),
             proven_ancestry_ends=tuple(
                 self._name(row["id"]) for row in self._gathered.nodes.values() if row["stage"] == "common.introduced"
@@ -241,12 +243,13 @@ class Teller:
                     standard=kde["standard"],
                     passed={"合格": True, "不合格": False}.get(kde["conclusion"]),
                     results=tuple(_result(result) for result in kde["results"]),
-                    accreditation=self._accreditation(seen.statement.iss, issued),
+                    accreditation=self._accreditation(seen.statement.iss, issued, seen.index),
                     place=self._place(seen),
                 )
 
-    def _accreditation(self, laboratory: str, day: date) -> str | None:
-        for seen in self._gathered.credentials():
+    def _accreditation(self, laboratory: str, day: date, entry: int) -> str | None:
+        """What was valid on that day and not revoked when the report was recorded."""
+        for seen in self._gathered.credentials(entry):
             credential = seen.body
             if credential["type"] != "lab_accreditation" or credential["actor"] != laboratory:
                 continue
@@ -275,7 +278,7 @@ class Teller:
             )
 
     def _certificates(self) -> Iterable[Certificate]:
-        for seen in self._gathered.credentials():
+        for seen in self._gathered.newest_credentials():
             credential = seen.body
             label = CERTIFICATES.get(credential["type"])
             if label is None:
@@ -293,6 +296,9 @@ class Teller:
                 valid_from=date.fromisoformat(credential["valid_from"]),
                 valid_until=date.fromisoformat(until) if until else None,
                 index=seen.index,
+                revoked_at=datetime.fromtimestamp(seen.stored.time_ms / 1000, UTC)
+                if credential["status"] == "revoked"
+                else None,
             )
 
     def _product(self) -> Product | None:

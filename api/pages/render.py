@@ -67,6 +67,7 @@ def render_product(
         chapters=timeline.chapters(story, t),
         reports=_reports(story),
         certificates=_certificates(story),
+        item_ranges=_item_ranges,
         plot_map=plot_map.draw(story.plots),
         map_box=(plot_map.WIDTH, plot_map.HEIGHT),
         flow_rows=flow.rows(story.ancestry, story.proven_ancestry_ends, t),
@@ -96,8 +97,14 @@ def _certificates(story: Story) -> list[Certificate]:
     """Each certificate once, however often it stands on the ledger."""
     found: dict[tuple[object, ...], Certificate] = {}
     for each in story.certificates:
-        found.setdefault((each.type, each.number, each.holder.id, each.valid_from, each.valid_until), each)
+        found.setdefault(
+            (each.type, each.number, each.holder.id, each.valid_from, each.valid_until, each.revoked_at), each
+        )
     return list(found.values())
+
+
+def _item_ranges(ranges: Sequence[tuple[int, int]]) -> str:
+    return ", ".join(f"{first}–{last}" for first, last in ranges)
 
 
 def _ended(story: Story) -> list[str]:
