@@ -211,6 +211,10 @@ class Accounts:
             ).scalar_one_or_none()
         return found or ""
 
+    def code_before(self, totp: pyotp.TOTP) -> str:
+        """The one-time code of the step before this one, which still counts."""
+        return totp.generate_otp(self._clock() // 1000 // STEP_S - 1)
+
     def _use_code(self, connection: Connection, name: str, sealed: bytes, one_time: str) -> bool:
         """Whether the code is of now and newer than the last one used; from then on that one is (RFC 6238, 5.2)."""
         secret = self._seal.open(sealed, _purpose(name)).decode("ascii")

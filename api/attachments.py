@@ -139,6 +139,14 @@ class Attachments:
         except ValueError:
             return False
 
+    def intact(self, ni: str) -> bool | None:
+        """Whether the file kept here under a `ni:///sha-256;...` name still has that hash; None when none is kept."""
+        try:
+            digest = base64url_bytes(ni.removeprefix(NI_PREFIX), 32)
+            return hashlib.sha256(self._place(digest).read_bytes()).digest() == digest
+        except (ValueError, FileNotFoundError):
+            return None
+
     def _place(self, digest: bytes) -> Path:
         # Hexadecimal, since base64url names would collide where file names ignore case.
         return self._folder / digest[:1].hex() / digest.hex()

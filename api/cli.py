@@ -33,6 +33,8 @@ app.add_typer(log_app, name="log")
 app.add_typer(registrar_app, name="registrar")
 witness_app = typer.Typer(help="见证者 / Witnesses.", no_args_is_help=True)
 app.add_typer(witness_app, name="witness")
+user_app = typer.Typer(help="登录页面的人 / People who sign in to pages.", no_args_is_help=True)
+app.add_typer(user_app, name="user")
 policy_app = typer.Typer(help="信任策略 / The policy: whom verifiers trust.", no_args_is_help=True)
 app.add_typer(policy_app, name="policy")
 
@@ -284,6 +286,54 @@ def registrar_change(
     print(f"旧 before  {ended.kid}  {ended.from_ms} - {ended.until_ms}")
     print(f"新 now     {begun.kid}  {begun.from_ms} -")
     print(f"请重启服务 restart the service; {places.policy}")
+
+
+@user_app.command("add")
+def user_add(
+    username: Annotated[str, typer.Argument(help="用户名 / user name")],
+    actor: Annotated[str, typer.Option("--actor", help="所属主体，账本上须有 / the actor the person speaks for")],
+    data: Data = None,
+) -> None:
+    """新建用户：给出开户码与验证码密钥，由本人在 /regulator/enrol 设置密码。 Make an account.
+
+    Prints an enrolment code and the secret of the one-time codes; its owner sets the password with both.
+    """
+    from .people import tell_enrolment
+    from .self_check import opened
+
+    with opened(_settings(data)) as services:
+        tell_enrolment(services.accounts.add(username, actor))
+
+
+@user_app.command("reset")
+def user_reset(username: Annotated[str, typer.Argument(help="用户名 / user name")], data: Data = None) -> None:
+    """重新开户：旧密码与旧验证码失效，已登录的退出。 Enrol somebody anew; password, codes and sessions end."""
+    from .people import tell_enrolment
+    from .self_check import opened
+
+    with opened(_settings(data)) as services:
+        tell_enrolment(services.accounts.reset(username))
+
+
+@user_app.command("disable")
+def user_disable(username: Annotated[str, typer.Argument(help="用户名 / user name")], data: Data = None) -> None:
+    """停用用户，立即退出登录。 Disable an account; its sessions end at once."""
+    from .self_check import opened
+
+    with opened(_settings(data)) as services:
+        services.accounts.disable(username)
+    print(f"已停用 disabled: {username}")
+
+
+@user_app.command("list")
+def user_list(data: Data = None) -> None:
+    """用户清单。 List accounts."""
+    from .people import account_lines
+    from .self_check import opened
+
+    with opened(_settings(data)) as services:
+        for line in account_lines(services.accounts.listed()):
+            print(line)
 
 
 @app.command(short_help="重建派生数据表 / rebuild the derived tables")

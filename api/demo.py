@@ -41,11 +41,13 @@ from ..ledger.verify import verify_bundle, verify_receipt
 from ..qr import symbol
 from ..trace.template import load_templates
 from .access_log import configure_logging
+from .accounts import Accounts
 from .client import FalseAnswer, Service
 from .console import FAILED, Bars, Unusable, complain
 from .data_directory import DataDirectory, init_data_directory
 from .demo_witnesses import QUORUM, RunningWitness, running_witnesses
 from .loading import REGISTRAR_ID, Producers
+from .people import Inspector, demo_logins
 from .producer import Directory
 from .producer_home import Home, write_atomically
 from .server import Server, listen
@@ -109,7 +111,7 @@ class Demo:
                 witnesses = stack.enter_context(self._witnesses(listening))
                 server = stack.enter_context(Server(settings, listening))
                 address = _address(listening)
-                sound = self._load_and_check(f"http://{address}", witnesses)
+                sound = self._load_and_check(f"http://{address}", witnesses, server.services.accounts)
                 if once or not sound:
                     return 0 if sound else FAILED
                 say("按 Ctrl-C 停止", "Ctrl-C stops it", "")
@@ -167,7 +169,7 @@ class Demo:
             set_witnesses(self.places.policy, [one.policy_line for one in witnesses], QUORUM, auditors)
             yield witnesses
 
-    def _load_and_check(self, base_url: str, witnesses: Sequence[RunningWitness]) -> bool:
+    def _load_and_check(self, base_url: str, witnesses: Sequence[RunningWitness], accounts: Accounts) -> bool:
         policy_text = self.places.policy.read_text(encoding="utf-8")
         write_atomically(self.root / "policy", policy_text, mode=0o644)
         policy = Policy.parse(policy_text)
@@ -188,12 +190,13 @@ class Demo:
             statements, covered = self._check_receipts(policy, bars)
             products = [self._check_product(service, directory, policy, covered) for directory in directories]
         self._tell(base_url, products, statements)
+        logins = demo_logins(accounts, _inspectors(directories), self.root / "producers" / "logins.json", base_url)
         if any(product.faults for product in products):
             for product in products:
                 for fault in product.faults:
                     complain(f"{product.family}：{fault}", f"{product.family}: {fault}")
             return False
-        self._write_demo_json(base_url, products, registrar, directories, witnesses)
+        self._write_demo_json(base_url, products, registrar, directories, witnesses, logins)
         return True
 
     def _load(self, producers: Producers, directories: Sequence[Directory]) -> None:
@@ -289,6 +292,7 @@ class Demo:
         registrar: PrivateKey,
         directories: Sequence[Directory],
         witnesses: Sequence[RunningWitness],
+        logins: Sequence[Mapping[str, Any]],
     ) -> None:
         secrets, actors = self.home.api_keys(), _actors(directories)
         document: Mapping[str, Any] = {
@@ -315,9 +319,11 @@ class Demo:
                 }
                 for one in witnesses
             ],
-            "logins": [],
+            "logins": logins,
         }
         write_atomically(self.root / "demo.json", json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+        first = logins[0]
+        say("监管工作台 the regulator's desk", "", f"{first['url']}  {first['username']}  {first['password']}")
         say("登录数据（API 密钥）", "sign-in data (API keys)", (self.root / "demo.json").resolve())
         for directory in directories:
             actor = directory.records[0]["by"]
@@ -359,6 +365,21 @@ def _command() -> str:
 def _actors(directories: Sequence[Directory]) -> list[str]:
     """The actors of all directories, each once."""
     return list(dict.fromkeys(str(actor["id"]) for directory in directories for actor in directory.actors))
+
+
+def _inspectors(directories: Sequence[Directory]) -> list[Inspector]:
+    """An inspector for each authority of the samples, named after its county and its number there."""
+    offices = {
+        str(actor["id"]): str(actor.get("county", ""))
+        for directory in directories
+        for actor in directory.actors
+        if "authority" in actor["roles"]
+    }
+    counties = list(offices.values())
+    return [
+        Inspector(f"inspector-{county}-{counties[: number + 1].count(county)}", actor, "authority")
+        for number, (actor, county) in enumerate(offices.items())
+    ]
 
 
 @contextmanager

@@ -63,13 +63,15 @@ async def reader_of(request: Request, _: Annotated[object, Security(_bearer)]) -
 def note_look(request: Request, services: Services, actor: str, user: str) -> None:
     """Write down that somebody with an office is about to be shown what this request asks for."""
     asked, named = request.query_params, request.path_params
-    subject = asked.get("uri") or asked.get("plot") or named.get("alert") or asked.get("lot") or ""
+    subject = str(asked.get("uri") or asked.get("plot") or named.get("alert") or asked.get("lot") or "")
+    if subject.startswith("/"):
+        subject = services.names.absolute(subject)
     route = request.scope.get("route")
     services.viewings.note(
         "export" if asked.get("format") == "csv" else "view",
         actor=actor,
         user=user,
-        subject=str(subject),
+        subject=subject,
         reason=asked.get("reason", ""),
         route=str(getattr(route, "path", request.url.path)),
     )

@@ -10,6 +10,7 @@ from types import TracebackType
 import uvicorn
 
 from .app import create_app
+from .services import Services
 from .settings import Settings, SettingsError
 
 APPLICATION = "suyuan.api.app:create_app"
@@ -47,8 +48,9 @@ class Server:
 
     def __init__(self, settings: Settings, listening: socket.socket) -> None:
         self._socket = listening
+        self._app = create_app(settings)
         config = uvicorn.Config(
-            create_app(settings),
+            self._app,
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -72,6 +74,12 @@ class Server:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+    @property
+    def services(self) -> Services:
+        """What the service works with, while it runs."""
+        services: Services = self._app.state.services
+        return services
 
     def wait(self) -> None:
         """Wait for as long as the service runs."""

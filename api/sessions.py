@@ -134,7 +134,7 @@ def check_form(request: Request, given: str, token: str | None) -> None:
     """Refuse a form that did not come from a page of ours. Raises HttpRefusal 403."""
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     foreign = site not in (None, "same-origin", "none") or (
-        origin is not None and origin.partition("://")[2] != request.headers.get("host")
+        origin not in (None, "null") and origin.partition("://")[2] != request.headers.get("host")
     )
     if (
         foreign

@@ -183,7 +183,7 @@ def _address(path: str, *, lang: Lang, large: bool, **changed: Any) -> str:
         query.append(f"lang={wanted['lang']}")
     if wanted["large"]:
         query.append("large=1")
-    return path + ("?" + "&".join(query) if query else "")
+    return path + (("&" if "?" in path else "?") + "&".join(query) if query else "")
 
 
 class _Lean(Extension):
