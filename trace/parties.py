@@ -59,7 +59,7 @@ _DETAILS: Mapping[str, dict[str, Any]] = {
         "required": ["name", "family"],
         "properties": {
             "name": _LABEL, "family": _TEXT, "brand": _LABEL, "description": _LABEL, "storage": _LABEL,
-            "warning": _LABEL,
+            "warning": _LABEL, "claimed_age_years": {"type": "number", "minimum": 0, "maximum": 200},
             "net_content": {
                 "type": "object", "required": ["quantity", "uom"],
                 "properties": {

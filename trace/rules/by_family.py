@@ -1,11 +1,12 @@
 """The generic rules under the names that each family gives them: T-PHI is `preharvest` for tea (`family_rule`).
 
-A new family needs rows in `parameters/`, no code.
+A rule may hold for several families (T-PHI). A new family needs rows in `parameters/`, no code.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from .facts import Deed, Facts, Lot, PlotSeason
@@ -40,31 +41,32 @@ _PARAMETERS = {
 
 def made_rule(row: Row) -> Rule:
     """The rule that a row of `family_rule` names. Raises ValueError for a check that nobody wrote."""
-    family, check = str(row["family"]), str(row["check"])
+    check = str(row["check"])
+    families = tuple(row["family"]) if isinstance(row["family"], list) else (str(row["family"]),)
     if check not in TITLES:
         raise ValueError(f"family_rule {row['id']}: there is no check {check!r}, but {sorted(TITLES)}")
     zh, en = TITLES[check]
 
     def on_field(season: PlotSeason, facts: Facts, limits: Limits) -> Iterator[Finding]:
-        return iter(()) if season.family != family else _FIELD[check](season, facts, limits)
+        return _FIELD[check](season, facts, limits) if season.family in families else iter(())
 
     def on_deed(deed: Deed, facts: Facts, limits: Limits) -> Iterator[Finding]:
-        return _DEED[check](deed, facts, limits, family)
+        return chain.from_iterable(_DEED[check](deed, facts, limits, family) for family in families)
 
     def on_lot(lot: Lot, facts: Facts, limits: Limits) -> Iterator[Finding]:
         deed = lot.making[-1] if lot.making else None
-        if deed is None or deed.kind != "transform" or deed.family != family:
+        if deed is None or deed.kind != "transform" or deed.family not in families:
             return iter(())
-        return origin(deed, lot.subject, facts, limits, family)
+        return origin(deed, lot.subject, facts, limits, deed.family)
 
     scope: Scope
     look: Any
-    stages: tuple[str, ...] = (f"{family}.*",)
+    stages = tuple(f"{family}.*" for family in families)
     if check in _FIELD:
         scope, look = "plot-season", on_field
     elif check in _DEED:
         scope, look = "deed", on_deed
-        stages = {"limits": (TESTED,), "moisture": (f"{family}.*", TESTED)}.get(check, stages)
+        stages = {"limits": (TESTED,), "moisture": (*stages, TESTED)}.get(check, stages)
     else:
         scope, look = "lot", on_lot
     return Rule(

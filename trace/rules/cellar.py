@@ -5,7 +5,8 @@ B-AGE, B-LEDGER, B-ORDER of a bottle, and B-ORIGIN (domain section 1C).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -77,10 +78,22 @@ def _jarred(deed: Deed, facts: Facts) -> Youngest:
     return latest
 
 
-def claimed_years(product: dict[str, Any] | Any) -> Decimal | None:
-    """The age that a product's registration claims, in years (`claimed_age_years`)."""
+def claimed_years(product: Mapping[str, Any]) -> Decimal | None:
+    """The age in years that a product claims: `claimed_age_years` of its registration, or 十五年, 15 年 in its name."""
     stated = product.get("claimed_age_years")
-    return None if stated is None else Decimal(str(stated))
+    if stated is not None:
+        return Decimal(str(stated))
+    name = str(product["name"]["zh"])
+    found = [int(one) for one in re.findall(r"(?<!\d)(\d{1,2})\s*年", name)]
+    found += [_number(one) for one in re.findall(r"([一二三四五六七八九十]{1,3})\s*年", name)]
+    return Decimal(max(found)) if found else None
+
+
+def _number(text: str) -> int:
+    """A Chinese numeral below one hundred: 十五 is 15."""
+    tens, ten, ones = text.rpartition("十")
+    digit = {character: value for value, character in enumerate("零一二三四五六七八九")}
+    return (digit.get(tens, 1) * 10 if ten else 0) + digit.get(ones[-1:], 0)
 
 
 # ---------------------------------------------------------------- B-AGE
@@ -332,7 +345,7 @@ def liquor_origin(lot: Lot, facts: Facts, limits: Limits) -> Iterator[Finding]:
     """Who claims a production area, by the product's name or an area certificate, has sorghum from its plots and stills
     in it; stock brought in rests on papers, which is told."""
     deed = lot.making[-1] if lot.making else None
-    if deed is None or deed.stage.id != BOTTLED:
+    if deed is None or deed.stage.id != BOTTLED or lot.gtin is None:
         return
     certificates = facts.credentials(deed.actor, "production_area", on=deed.day)
     said = " ".join(str(one.details["name"]["zh"]) for one in certificates)
