@@ -9,6 +9,7 @@ from ..ledger.errors import ProofError
 from ..ledger.policy import Policy
 from ..ledger.verify import verify_bundle, verify_receipt
 from .console import Unusable
+from .recall_reports import FORMAT, verify_report
 
 _RECEIPT = b"c2sp.org/tlog-proof@"
 MAX_BYTES = 64_000_000
@@ -35,11 +36,26 @@ def verify_file(
         jws = None if statement is None else _read(statement).strip().partition(b"~")[0]
         receipt = verify_receipt(content, jws, trusted, require_quorum=quorum and trusted.quorum is not None)
         return receipt.ok, receipt.lines(lang)
+    if content.startswith(FORMAT.encode() + b"\n"):
+        return _verify_recall_report(path, content, trusted, lang)
     try:
         bundle = verify_bundle(content, trusted, require_quorum=quorum, require_completeness=completeness)
     except ProofError as error:
         raise Unusable(f"{path} 不是证明包：{error}", f"{path} is no proof bundle: {error}") from error
     return bundle.ok, bundle.lines(lang, every=every)
+
+
+def _verify_recall_report(path: Path, note: bytes, policy: Policy, lang: Literal["zh", "en"]) -> tuple[bool, list[str]]:
+    """The note of a recall report and, where they lie beside it under the same name, its PDF and CSV."""
+    files = {kind: path.with_suffix(f".{kind}") for kind in ("pdf", "csv")}
+    there = {kind: _read(file) for kind, file in files.items() if file.is_file()}
+    try:
+        text = verify_report(note, policy, pdf=there.get("pdf"), csv=there.get("csv"))
+    except ProofError as error:
+        return False, [f"召回报告不成立：{error}" if lang == "zh" else f"the recall report does not hold: {error}"]
+    names = ", ".join(files[kind].name for kind in there) or "—"
+    line = f"召回报告由账本密钥签署，文件相符：{names}"
+    return True, [line if lang == "zh" else f"signed by the log's key; files as signed: {names}", *text.splitlines()]
 
 
 def read_policy(path: Path) -> Policy:
