@@ -11,11 +11,16 @@ from ..ledger import bench as storing
 from ..ledger import bench_audit
 from ..ledger.bench import Row
 from ..ledger.errors import Refusal
-from . import bench_http
+from . import bench_http, bench_start
 
 Benchmark = Callable[[bool, Callable[[str], None]], list[Row]]
 
-PARTS: Mapping[str, Benchmark] = {"storing": storing.run, "http": bench_http.run, "audit": bench_audit.run}
+PARTS: Mapping[str, Benchmark] = {
+    "storing": storing.run,
+    "million": bench_start.run,
+    "http": bench_http.run,
+    "audit": bench_audit.run,
+}
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {"ledger": tuple(PARTS), **{part: (part,) for part in PARTS}}
 """What can be asked for -> the parts that it measures: `ledger` is all of them."""
 
@@ -34,11 +39,22 @@ def run_benchmarks(name: str, *, quick: bool) -> None:
     progress = Console(stderr=True)
     rows = [row for part in parts for row in PARTS[part](quick, lambda title: progress.print(f"[dim]{title} …[/dim]"))]
     table = Table("测量 measured", "单位 unit", title=f"suyuan bench {name}")
-    for heading in ("本系统 ours", "极限 limit", "比 ratio"):
+    for heading in ("本系统 ours", "极限 limit", "比 ratio", "目标 aim", "结果 verdict"):
         table.add_column(heading, justify="right")
     for row in rows:
-        table.add_row(row.name, row.unit, _number(row.ours), _number(row.limit), _number(row.ratio))
+        figures = (_number(row.ours), _number(row.limit), _number(row.ratio))
+        table.add_row(row.name, row.unit, *figures, _aim(row), _VERDICTS[row.met])
     Console().print(table)
+
+
+_VERDICTS = {True: "[green]达到 met[/green]", False: "[red]未达到 not met[/red]", None: ""}
+
+
+def _aim(row: Row) -> str:
+    """What the ratio, or where there is none what was measured, should be."""
+    if row.at_least is not None:
+        return f"≥ {_number(row.at_least)}"
+    return "" if row.at_most is None else f"≤ {_number(row.at_most)}"
 
 
 def _number(value: float | None) -> str:

@@ -192,6 +192,8 @@ def test_every_module_of_the_ledger_is_either_storage_or_held_to_be_pure() -> No
         "batcher",
         "bench",
         "bench_audit",
+        "bench_million",
+        "proof_tiles",
         "bulk",
         "cosignatures",
         "cosigning",
