@@ -27,6 +27,8 @@ from .edge import Edge, problem_response
 from .problems import HttpRefusal
 from .routes import (
     audit,
+    balances,
+    certificates,
     complaints,
     credentials,
     desk,
@@ -52,9 +54,11 @@ ROUTERS = (
     statements.router,
     statements.receipts,
     records.router,
+    balances.router,
     reading.router,
     findings.router,
     recalls.router,
+    certificates.router,
     uploads.router,
     credentials.router,
     products.router,

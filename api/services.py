@@ -22,6 +22,7 @@ from ..ledger.note import NoteSigner
 from ..ledger.policy import Policy
 from ..ledger.scrub import Scrub, ScrubThread
 from ..ledger.state_file import StateFile
+from ..trace.balances import Balances
 from ..trace.capture import Capture, Prepared, Receipt
 from ..trace.history import History
 from ..trace.naming import Names
@@ -76,6 +77,7 @@ class Services:
     capture: Capture
     batcher: Batcher[Prepared, Receipt]
     history: History
+    balances: Balances
     showcase: Showcase
     vault: Vault
     attachments: Attachments
@@ -233,6 +235,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         capture=capture,
         batcher=Batcher(commit, linger_ms=settings.batch_linger_ms),
         history=history,
+        balances=Balances(database, log, templates, names),
         showcase=Showcase(history),
         vault=Vault(database, seal, origin=identity.origin, clock=clock),
         attachments=Attachments(places.attachments, database, max_pixels=settings.max_image_pixels, clock=clock),

@@ -13,6 +13,7 @@ from .facts import Deed, Facts, PlotSeason
 from .limits import Limits, Row
 from .rule import Finding, Severity
 from .substances import in_chinese, substances_in
+from .working_set import season_windows
 
 YEAR_DAYS = 365
 _NAMING = ("active", "active_en", "pesticide_name", "input_name", "product")
@@ -42,21 +43,15 @@ def is_treatment(deed: Deed) -> bool:
     return deed.kind == "grow" and (told or kde.get("operation") in _TREATING)
 
 
-def seasons_of(deed: Deed, family: str, limits: Limits) -> list[Row]:
-    """The seasons of a family that the day of a deed lies in, the shortest first."""
-    day = deed.day.strftime("%m-%d")
-    rows = [row for row in limits.rows("season", on=deed.day, family=family) if row["from"] <= day <= row["until"]]
-    return sorted(rows, key=lambda row: (int(row["until"][:2]) - int(row["from"][:2]), row["name"]))
-
-
 def is_season_of(season: PlotSeason, deed: Deed, limits: Limits) -> bool:
     """Whether this is the season that tells of a deed: the shortest it lies in, so that nothing is told twice."""
-    rows = seasons_of(deed, season.family, limits)
-    return not rows or name_of(season) == rows[0]["name"]
+    windows = season_windows(limits, season.family, deed.day)
+    shortest = min(windows, key=lambda one: (one[2] - one[1], one[0]), default=None)
+    return shortest is None or shortest[0] == season.season
 
 
 def name_of(season: PlotSeason) -> str:
-    """`spring` of `2026-spring`, `year` of `2026`."""
+    """`spring` of `2026-spring`."""
     return season.season.partition("-")[2] or "year"
 
 
