@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import threading
 from types import TracebackType
+from typing import Any
 
 import uvicorn
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from .app import create_app
 from .services import Services
@@ -18,18 +21,49 @@ APPLICATION = "suyuan.api.app:create_app"
 
 def serve(settings: Settings) -> None:
     """Run the service until it is told to stop; worker processes read their settings from the environment."""
-    uvicorn.run(
-        APPLICATION,
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.workers,
-        log_config=None,  # the application sets its own logging up
-        access_log=False,
-        proxy_headers=False,  # the application knows which proxies to believe
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.shutdown_seconds),
-    )
+    options: dict[str, Any] = {
+        "factory": True,
+        "host": settings.host,
+        "port": settings.port,
+        "workers": settings.workers,
+        "log_config": None,  # the application sets its own logging up
+        "access_log": False,
+        "proxy_headers": False,  # the application knows which proxies to believe
+        "server_header": False,
+        "timeout_graceful_shutdown": int(settings.shutdown_seconds),
+    }
+    if settings.workers > 1 and sys.platform == "linux":
+        config = uvicorn.Config(APPLICATION, **options)
+        config.bind_socket().close()  # ends the program when somebody else is listening there
+        _Workers(config, sockets=[]).run()
+    else:
+        uvicorn.run(APPLICATION, **options)
+
+
+class _Workers(Multiprocess):
+    """Worker processes that each listen for themselves, so that the kernel spreads connections over all of them.
+
+    On one socket for all, whoever wakes first takes every connection that is waiting, and keeps them for as long as
+    they live: one worker does the work and the others look on.
+    """
+
+    def init_processes(self) -> None:
+        """Start the workers; one that has to be started again takes part in listening on all of their sockets."""
+        for _ in range(self.processes_num):
+            listening = _shared_socket(self.config.host, self.config.port)
+            self.sockets.append(listening)
+            process = Process(self.config, [listening])
+            process.start()
+            self.processes.append(process)
+
+
+def _shared_socket(host: str, port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind((host, port))
+    listening.set_inheritable(True)
+    return listening
 
 
 def listen(host: str, port: int | None) -> socket.socket:
