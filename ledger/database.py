@@ -29,6 +29,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from . import tables
 from .errors import StaleWriter
 
+_LOOK_AGAIN_S = 0.001
+"""How often a writer looks whether another process has let go of an SQLite file."""
+
 Reason: TypeAlias = Literal["conflict", "busy", "connection", "disk-full", "io"]
 Result = TypeVar("Result")
 
@@ -99,11 +102,12 @@ class Database:
                 "connect_args": {"timeout": lock_timeout_ms / 1000, "check_same_thread": False},
             }
             # One writing connection: SQLite has one writer at a time anyway, and waiting in our pool is fair.
-            pool_timeout = 3 * lock_timeout_ms / 1000
+            patience_s = lock_timeout_ms / 1000
+            pool_timeout = 3 * patience_s
             self._writer = create_engine(parsed, pool_size=1, max_overflow=0, pool_timeout=pool_timeout, **options)
             self._reader = create_engine(parsed, pool_size=pool_size, max_overflow=pool_size, **options)
-            _sqlite_connections(self._writer, begin="BEGIN IMMEDIATE", query_only=False)
-            _sqlite_connections(self._reader, begin="BEGIN", query_only=True)
+            _sqlite_connections(self._writer, begin="BEGIN IMMEDIATE", query_only=False, patience_s=patience_s)
+            _sqlite_connections(self._reader, begin="BEGIN", query_only=True, patience_s=patience_s)
         elif parsed.get_backend_name() == "postgresql":
             self.dialect = "postgresql"
             settings = {
@@ -249,7 +253,7 @@ def sqlite_module() -> ModuleType:
     return bundled if bundled.sqlite_version_info > sqlite3.sqlite_version_info else sqlite3
 
 
-def _sqlite_connections(engine: Engine, *, begin: str, query_only: bool) -> None:
+def _sqlite_connections(engine: Engine, *, begin: str, query_only: bool, patience_s: float) -> None:
     """Give every connection of `engine` its settings, and its transactions the given beginning."""
 
     @event.listens_for(engine, "connect")
@@ -274,7 +278,32 @@ def _sqlite_connections(engine: Engine, *, begin: str, query_only: bool) -> None
 
     @event.listens_for(engine, "begin")
     def open_transaction(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        if query_only:
+            connection.exec_driver_sql(begin)
+        else:
+            _take_turn(connection, begin, patience_s)
+
+
+def _take_turn(connection: Connection, begin: str, patience_s: float) -> None:
+    """Begin as soon as the other process has committed.
+
+    SQLite itself waits in ever longer sleeps, of up to 100 ms, in which the file lies idle.
+    """
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    deadline = time.monotonic() + patience_s
+    driver.execute("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql(begin)
+                return
+            except DBAPIError as error:
+                if _reason(error) != "busy" or time.monotonic() > deadline:
+                    raise
+            time.sleep(_LOOK_AGAIN_S)
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
 
 
 @contextmanager
