@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -86,6 +87,7 @@ def create_app(
 
     Services are opened when the server starts and closed after it has answered everything.
     """
+    own_process = settings is None
     if settings is None:
         settings = load_settings(os.environ)
         configure_logging(settings.log_level)
@@ -117,6 +119,8 @@ def create_app(
         )
         forgetting = asyncio.create_task(services.complaints.run())
         delivering = asyncio.create_task(Deliverer(services.webhooks, sender).run())
+        if own_process:
+            _settle_memory()
         try:
             yield
         finally:
@@ -150,6 +154,17 @@ def create_app(
     app.add_middleware(Edge)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
+
+
+def _settle_memory() -> None:
+    """What was loaded stays: the collector of cycles no longer walks over it, nor over each batch while it is written.
+
+    A batch makes some hundred thousand objects that live until it is committed; looking for cycles among them time and
+    again takes a fifth of the writer's time, and finds none.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ from ..ledger.policy import Policy
 from ..ledger.scrub import Scrub, ScrubThread
 from ..ledger.state_file import StateFile
 from ..trace.balances import Balances
-from ..trace.capture import Capture, Prepared, Receipt
+from ..trace.capture import Capture, Prepared, Receipt, Unread
 from ..trace.history import History
 from ..trace.naming import Names
 from ..trace.rules.judging import Judging
@@ -75,7 +75,7 @@ class Services:
     templates: Templates
     names: Names
     capture: Capture
-    batcher: Batcher[Prepared, Receipt]
+    batcher: Batcher[Prepared | Unread, Receipt]
     history: History
     balances: Balances
     showcase: Showcase
@@ -203,9 +203,6 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
     )
     templates, names = load_templates(), Names(identity.public_host)
 
-    def commit(batch: Sequence[Prepared]) -> Sequence[Receipt | Exception]:
-        return database.retrying(lambda: capture.commit(batch))
-
     closed_logs = open_closed_logs(places, policy, templates, names)
     earlier = [closed.history for closed in closed_logs]
     history = HistoryWithEarlier(database, log, templates, names, lambda: policy, earlier)
@@ -233,7 +230,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         templates=templates,
         names=names,
         capture=capture,
-        batcher=Batcher(commit, linger_ms=settings.batch_linger_ms),
+        batcher=Batcher(capture.take, linger_ms=settings.batch_linger_ms),
         history=history,
         balances=Balances(database, log, templates, names),
         showcase=Showcase(history),

@@ -20,6 +20,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+_CLOSE_BEHIND_S = 0.001
+
+
 class Busy(Exception):
     """More is waiting than may wait; nothing of the refused item was kept. Try again after `retry_after_s` seconds."""
 
@@ -46,7 +49,9 @@ class Batcher(Generic[Item, Result]):
 
     `run` gets a list and returns one result or exception an item; when it raises, every item of the batch gets that
     exception. It runs in the one writer thread. A batch starts `linger_ms` after its first item arrived, or at once
-    when it is full. At most `max_waiting` items wait; more are refused with Busy.
+    when it is full; while items go on arriving close behind each other, up to four times as late: then the callers'
+    thread and the writer take turns instead of getting into each other's way, which costs both of them twice their time
+    (they share one interpreter lock). At most `max_waiting` items wait; more are refused with Busy.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Batcher(Generic[Item, Result]):
         self._running = 0
         self._seconds_an_item = 0.001
         self._closing = False
+        self._newest = 0.0
         self._changed = threading.Condition()
         self._writer = threading.Thread(target=self._write, name="ledger-writer", daemon=True)
         self._writer.start()
@@ -125,7 +131,9 @@ class Batcher(Generic[Item, Result]):
                 raise Busy(waiting, max(1, math.ceil(waiting * self._seconds_an_item)))
             futures = [loop.create_future() for _ in items]
             self._waiting.extend(_Waiting(item, now, future, loop) for item, future in zip(items, futures, strict=True))
-            self._changed.notify_all()
+            self._newest = now
+            if not waiting or len(self._waiting) >= self._max_batch:  # otherwise the writer knows when to look again
+                self._changed.notify_all()
         return futures
 
     def _write(self) -> None:
@@ -152,8 +160,9 @@ class Batcher(Generic[Item, Result]):
                     return []
                 self._changed.wait()
             due = self._waiting[0].since + self._linger_s
+            latest = self._waiting[0].since + 4 * self._linger_s
             while len(self._waiting) < self._max_batch and not self._closing:
-                left = due - time.monotonic()
+                left = min(max(due, self._newest + _CLOSE_BEHIND_S), latest) - time.monotonic()
                 if left <= 0:
                     break
                 self._changed.wait(left)

@@ -43,7 +43,7 @@ from .record import (
 )
 from .template import VISIBILITY_RANK, Stage, Templates, Visibility
 
-__all__ = ["ACCEPTED", "Capture", "Prepared", "Receipt", "Submission"]
+__all__ = ["ACCEPTED", "Capture", "Prepared", "Receipt", "Submission", "Unread"]
 
 ACCEPTED = (
     "trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt", "recall+jwt", "notice+jwt", "erasure+jwt",
@@ -56,6 +56,14 @@ class Submission:
 
     statement: bytes
     disclosures: tuple[tuple[str, Visibility | None], ...] = ()
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A submission of `submitter` that nobody has looked at: `read` gives it, or raises Refusal."""
+
+    read: Callable[[], Submission]
+    submitter: str
 
 
 @dataclass(frozen=True)
@@ -198,6 +206,19 @@ class Capture:
         )
 
     # ------------------------------------------------------------ judging and appending
+
+    def take(self, batch: Sequence[Prepared | Unread]) -> list[Receipt | Refusal]:
+        """`commit` of a batch of which some, or all, still have to be read and prepared."""
+        prepared = [one if isinstance(one, Prepared) else self._prepared(one) for one in batch]
+        right = [one for one in prepared if isinstance(one, Prepared)]
+        committed = iter(self._database.retrying(lambda: self.commit(right)) if right else ())
+        return [next(committed) if isinstance(one, Prepared) else one for one in prepared]
+
+    def _prepared(self, unread: Unread) -> Prepared | Refusal:
+        try:
+            return self.prepare(unread.read(), unread.submitter)
+        except Refusal as refusal:
+            return refusal
 
     def commit(self, batch: Sequence[Prepared]) -> list[Receipt | Refusal]:
         """Appends what is right of a batch in one transaction; a Receipt or a Refusal for each, in order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Annotated, Any, cast
 
 import orjson
@@ -14,7 +15,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from ...ledger.errors import Refusal
 from ...ledger.statement import split_sd_jwt
 from ...ledger.strict_json import strict_json
-from ...trace.capture import Prepared, Receipt, Submission
+from ...trace.capture import Receipt, Submission, Unread
 from ...trace.template import Visibility
 from ..answers import LineDocument, ReceiptDocument, body_of, problems
 from ..body import read_body, require_media_type
@@ -29,8 +30,8 @@ receipts = APIRouter(prefix="/api/v1", tags=["声明 statements"])
 
 SD_JWT, NDJSON = "application/sd-jwt", "application/x-ndjson"
 _LINES_AT_ONCE = 100
-_READ_AT_ONCE = 8_192
-"""Bytes of a body whose statement is read and verified where it arrived: a thread costs more than that takes."""
+"""Lines of one body that are handed to the writer together, so that many bodies share its batches."""
+_PLAIN_LINE = re.compile(rb'"([A-Za-z0-9_.~-]+)"[ \t\r]*')
 _HASH = re.compile(r"[0-9a-f]{64}")
 _TEXT = {"type": "string"}
 
@@ -79,12 +80,7 @@ async def submit_statements(request: Request, services: ServicesDep, caller: Cal
         if isinstance(taken, Answer):
             return _answer(request, taken, replayed=True)
     try:
-        submission = _read_sd_jwt(body)
-        if len(body) <= _READ_AT_ONCE:
-            prepared = services.capture.prepare(submission, caller.actor)
-        else:
-            prepared = await run_in_threadpool(services.capture.prepare, submission, caller.actor)
-        receipt = await services.batcher.submit(prepared)
+        receipt = await services.batcher.submit(Unread(partial(_read_sd_jwt, body), caller.actor))
     except Exception:
         # A statement may be sent again as it is: whatever became of this attempt, the ledger knows it.
         if key is not None:
@@ -161,9 +157,8 @@ async def _line_answers(
 ) -> AsyncIterator[bytes]:
     for start in range(0, len(lines), _LINES_AT_ONCE):
         some = lines[start : start + _LINES_AT_ONCE]
-        prepared = await run_in_threadpool(_prepare_lines, services, some, actor)
-        results = iter(await services.batcher.submit_many([one for one in prepared if isinstance(one, Prepared)]))
-        answers = [next(results) if isinstance(one, Prepared) else one for one in prepared]
+        limit = services.settings.max_statement_body
+        answers = await services.batcher.submit_many([Unread(partial(_read_line, line, limit), actor) for line in some])
         yield b"".join(_line(start + offset, answer, language) for offset, answer in enumerate(answers, start=1))
 
 
@@ -180,16 +175,6 @@ def _line(number: int, answer: Receipt | Exception, language: Language) -> bytes
     return orjson.dumps(members) + b"\n"
 
 
-def _prepare_lines(services: Services, lines: Sequence[bytes], actor: str) -> list[Prepared | Exception]:
-    prepared: list[Prepared | Exception] = []
-    for line in lines:
-        try:
-            prepared.append(services.capture.prepare(_read_line(line, services.settings.max_statement_body), actor))
-        except Refusal as refusal:
-            prepared.append(refusal)
-    return prepared
-
-
 def _read_line(line: bytes, limit: int) -> Submission:
     if len(line) > limit:
         raise Refusal(
@@ -198,6 +183,8 @@ def _read_line(line: bytes, limit: int) -> Submission:
             en=f"a line has at most {limit} bytes",
             status_hint="too-large",
         )
+    if (plain := _PLAIN_LINE.fullmatch(line)) is not None:
+        return _read_sd_jwt(plain[1])
     value = strict_json(line)
     if isinstance(value, str):
         return _read_sd_jwt(value.encode("utf-8"))
