@@ -34,6 +34,8 @@ _BLENDING = (4, 8, 12)
 """Generations in which so many of the lots are blends; all other lots have one or two parents."""
 _BLENDS = 0.1
 _NEARBY = 6  # parents come from lots made nearby, as in life; a blend takes more and reaches further
+AIMS = {"SQLite": 3.0, "PostgreSQL": 8.0}
+"""Times what the walk in memory takes, at most."""
 _COLUMNS = tuple(column.name for column in tables.event_node.columns)
 _PROCESS_COLUMNS = tuple(column.name for column in tables.process.columns)
 
@@ -250,6 +252,7 @@ def _measured(
                 bare * 1e3,
                 mine / bare,
                 "ms",
+                at_most=AIMS[engine],
             )
         )
         each, each_small = mine / edges * 1e6, little / max(1, fewer) * 1e6

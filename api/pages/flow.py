@@ -18,6 +18,8 @@ GAP = 1.2
 CROSSING = 1.5
 """With more ribbons between two rows than this times the lots of the fuller one, they go from group to group."""
 FEW_RIBBONS = 12
+MOST_BARS = 16
+"""Of more lots in a group the smallest are drawn as one bar; in words they are all there."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Lot:
     amount: str
     share: str
     ends: bool
+    part: Decimal | None = None
+    """The share as a number, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,10 @@ def rows(ancestry: Ancestry, ends: Iterable[str], t: Texts) -> tuple[Row, ...]:
     named = frozenset(ends)
     ending = frozenset(node.uri for node in nodes.values() if node.uri in named or node.name in named)
     levels = sorted({node.level for node in nodes.values()}, reverse=True)
+    groups: dict[tuple[int, str], list[AncestryNode]] = defaultdict(list)
+    for node in nodes.values():
+        groups[node.level, _group_key(node)].append(node)
+    nodes, edges = _folded(groups, edges, ending)
     slots, hops = _layered(nodes, edges, levels)
     _order_and_place(slots, hops, levels)
     drawn: list[Row] = []
@@ -90,13 +98,44 @@ def rows(ancestry: Ancestry, ends: Iterable[str], t: Texts) -> tuple[Row, ...]:
         real = [slot for slot in here if slot.node is not None]
         drawn.append(
             Row(
-                groups=tuple(_group(group, ending, t) for group in _grouped(slot.node for slot in here)),
+                groups=tuple(
+                    _group(groups[level, _group_key(drawn_as[0])], ending, t)
+                    for drawn_as in _grouped(slot.node for slot in here)
+                ),
                 bars=_bars(slot for slot in real if slot.key not in ending),
                 ending_bars=_bars(slot for slot in real if slot.key in ending),
                 ribbons=_ribbons(here, below, hops),
             )
         )
     return tuple(drawn)
+
+
+def _folded(
+    groups: dict[tuple[int, str], list[AncestryNode]], edges: Sequence[AncestryEdge], ending: frozenset[str]
+) -> tuple[dict[str, AncestryNode], list[AncestryEdge]]:
+    """The same flow with the smallest lots of large groups as one; where proven ancestry ends stays apart."""
+    nodes: dict[str, AncestryNode] = {}
+    stands_for: dict[str, str] = {}
+    for (level, key), group in groups.items():
+        ordered = sorted(group, key=lambda node: (-(node.share or 0), node.name))
+        small = [node for node in ordered[MOST_BARS - 1 :] if node.uri not in ending]
+        if len(group) <= MOST_BARS or len(small) < 2:
+            nodes |= {node.uri: node for node in group}
+            continue
+        shares = [node.share for node in small]
+        rest = replace(
+            small[0],
+            uri=f"\0rest {level} {key}",
+            quantity=None,
+            share=None if None in shares else sum((share for share in shares if share is not None), Decimal(0)),
+        )
+        folded = {node.uri for node in small}
+        nodes |= {node.uri: node for node in group if node.uri not in folded} | {rest.uri: rest}
+        stands_for |= dict.fromkeys(folded, rest.uri)
+    return nodes, _merged(
+        replace(edge, parent=stands_for.get(edge.parent, edge.parent), child=stands_for.get(edge.child, edge.child))
+        for edge in edges
+    )
 
 
 def _layered(
@@ -226,6 +265,7 @@ def _group(nodes: Sequence[AncestryNode], ending: frozenset[str], t: Texts) -> G
                 amount=formatting.quantity(node.quantity, t) if node.quantity else "",
                 share=formatting.percent(node.share) if node.share is not None and node.share < 1 else "",
                 ends=node.uri in ending,
+                part=node.share,
             )
             for node in sorted(nodes, key=lambda node: node.name)
         ),

@@ -11,15 +11,22 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from ...trace.template import Stage
+from ...trace.tracing import Traced
 from ..answers import TemplateSummary, media, problems
 from ..dependencies import CallerDep, ReaderDep, ServicesDep
+from ..genealogy_table import CSV, XLSX, csv_table, xlsx_table
 from ..json_answers import json_bytes, json_response
-from ..problems import not_found
+from ..negotiation import language_of, preferred_type
+from ..pages import flow_drawing
+from ..pages.texts import texts
+from ..problems import Language, not_found
 from .statements import NDJSON
 
 router = APIRouter(prefix="/api/v1")
 
 MAX_DEPTH = 64
+_SVG = "image/svg+xml"
+_FORMS = {"application/json": "json", "text/csv": "csv", XLSX: "xlsx", _SVG: "svg"}
 _LOT = "批次的 URI / URI of the lot, such as https://<host>/01/<gtin14>/10/<lot>"
 _TEMPLATES: list[str | Enum] = ["模板 templates"]
 _LOTS: list[str | Enum] = ["批次 lots"]
@@ -77,24 +84,52 @@ def get_lot(
 @router.get(
     "/trace",
     summary="追溯来源与去向 / Ancestry and descendants of a lot",
-    description="With quantities and shares, as far as you may see them.",
+    description=(
+        "With quantities and shares, as far as you may see them. As JSON; as a table with a lot or plot a row "
+        "(`format=csv`, `format=xlsx`, or the Accept header); as a drawn flow (`format=svg`)."
+    ),
     tags=_LOTS,
     response_model=dict[str, Any],
-    responses=problems(400, 401, 404, 422, 429, 503),
+    responses={
+        200: media(
+            "JSON、表格或图 / JSON, a table or a drawing",
+            {CSV: {"type": "string"}, XLSX: {"type": "string", "format": "binary"}, _SVG: {"type": "string"}},
+        ),
+        **problems(400, 401, 404, 422, 429, 503),
+    },
 )
 def get_trace(
+    request: Request,
     services: ServicesDep,
     caller: CallerDep,
     reader: ReaderDep,
     uri: Annotated[str, Query(description=_LOT)],
     direction: Annotated[Literal["up", "down", "both"], Query(description="up 来源，down 去向")] = "up",
     depth: Annotated[int, Query(ge=1, le=MAX_DEPTH, description="最多几代 / most generations")] = MAX_DEPTH,
+    form: Annotated[Literal["json", "csv", "xlsx", "svg"] | None, Query(alias="format")] = None,
 ) -> Response:
+    liked = preferred_type(request, tuple(_FORMS)) or "application/json"
+    chosen = form or _FORMS[liked]
     with services.heavy():
-        found = services.history.trace(uri, direction, depth, reader)
-    if found is None:
-        raise not_found("没有这个批次", "there is no such lot")
-    return json_response(found)
+        found = (services.history.trace if chosen == "json" else services.history.traced)(uri, direction, depth, reader)
+        if found is None:
+            raise not_found("没有这个批次", "there is no such lot")
+        headers = {"Vary": "Accept, Accept-Language"}
+        if isinstance(found, dict):
+            return json_response(found, headers=headers)
+        return _traced(found, chosen, language_of(request), headers)
+
+
+def _traced(found: tuple[Traced, ...], form: str, lang: Language, headers: dict[str, str]) -> Response:
+    """A genealogy as a file for people."""
+    headers = {**headers, "Cache-Control": "no-store"}
+    if form == "svg":
+        start = found[0].nodes[0]
+        return Response(flow_drawing.draw(found, start.name, texts(lang)), 200, headers, _SVG)
+    headers["Content-Disposition"] = f'attachment; filename="suyuan-trace.{form}"'
+    if form == "csv":
+        return Response(csv_table(found, lang), 200, headers, CSV)
+    return Response(xlsx_table(found, lang), 200, headers, XLSX)
 
 
 @router.get(

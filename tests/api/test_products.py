@@ -161,6 +161,17 @@ def test_lot_and_trace_answer_programs(house: House) -> None:
     assert lot.json()["maker"] == COOPERATIVE
     trace = house.http.get("/api/v1/trace", params={"uri": URI, "direction": "both", "depth": 3}, headers=headers)
     assert set(trace.json()) >= {"uri", "direction", "ancestry", "descendants"}
+    for form, media_type, start in (
+        ("csv", "text/csv", b"\xef\xbb\xbf"),
+        ("xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", b"PK"),
+        ("svg", "image/svg+xml", b"<svg"),
+    ):
+        asked = {"uri": URI, "direction": "both"}
+        by_name = house.http.get("/api/v1/trace", params={**asked, "format": form}, headers=headers)
+        liked = house.http.get("/api/v1/trace", params=asked, headers={**headers, "Accept": media_type})
+        for answer in (by_name, liked):
+            assert answer.status_code == 200 and answer.content.startswith(start)
+            assert answer.headers["content-type"].startswith(media_type)
     for path in ("lots", "trace"):
         missing = house.http.get(f"/api/v1/{path}", params={"uri": URI + "X"}, headers=headers)
         assert missing.status_code == 404

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from suyuan.ledger.errors import Refusal
 from suyuan.trace.naming import CROCKFORD
 from suyuan.trace.viewer import Viewer
-from trace_world import NAMES, Samples, Somebody, TraceWorld
+from trace_world import NAMES, Samples, Somebody, TraceWorld, Trade, refined
 
 Recipe = tuple[dict[int, int], tuple[int, ...]]
 """Kilograms of each input lot, and the lots made of them."""
@@ -211,6 +211,61 @@ def _spent(world: TraceWorld, distillery: Somebody, process: str) -> str:
             }.get(element.type, [{"pit_id": "K1", "open_at": "2026-03-01"}])  # fmt: skip
     outputs = [{"lot": "糟", "quantity": 10, "uom": "KGM"}]
     return world.record(distillery, stage.id, process=process, outputs=outputs, kde=kde).lots[0]
+
+
+def test_a_corrected_step_is_shown_as_it_was_and_counts_as_it_is(small_world: TraceWorld) -> None:
+    world = small_world
+    factory = world.somebody("factory")
+    one, other, third = (world.introduce(factory, label) for label in ("甲", "乙", "丙"))
+    first = world.record(factory, "tea.refined", **refined({one: 10, other: 30}, {"拼": 36}))
+    blend = first.lots[0]
+    corrected = refined({one: 30, third: 10}, {blend: 38})
+    second = world.record(factory, "tea.refined", **corrected, corrects=first.event_id)
+    told = world.history.trace(blend, "up", 64, Viewer())
+    assert told is not None
+    nodes = {node["uri"]: node for node in told["ancestry"]["nodes"]}
+    assert {uri: node["share"] for uri, node in nodes.items()} == {
+        blend: 1, one: Decimal("0.75"), third: Decimal("0.25"),
+    }  # fmt: skip
+    assert nodes[blend]["quantity"] == 38
+    (step,) = told["ancestry"]["superseded"]
+    assert (step["eventID"], step["corrected_by"]) == (first.event_id, second.event_id)
+    assert {(flow["uri"], flow["part"], flow["quantity"]) for flow in step["flows"]} == {
+        (one, "input", 10), (other, "input", 30), (blend, "output", 36),
+    }  # fmt: skip
+    down = world.history.trace(other, "down", 64, Viewer())
+    assert down is not None
+    assert [node["uri"] for node in down["descendants"]["nodes"]] == [other]
+    assert [step["eventID"] for step in down["descendants"]["superseded"]] == [first.event_id]
+    down = world.history.trace(third, "down", 64, Viewer())
+    assert down is not None
+    (_, made) = down["descendants"]["nodes"]
+    assert (made["share"], made["passed_share"], made["passed_quantity"]) == (Decimal("0.25"), Decimal("0.1"), 10)
+    before = world.dump()
+    world.rebuild()
+    assert world.dump() == before, "what a process took is counted the same by a replay"
+
+
+def test_of_one_origin_is_said_where_it_is_proven_and_denied_where_it_is_not(trade: Trade) -> None:
+    world = trade.world
+    leaf = world.submit(world.sign_record(trade.grower, trade.harvest()), trade.grower.id).lots[0]
+    told = world.history.trace(leaf, "up", 64, Viewer())
+    assert told is not None
+    origin = told["ancestry"]["origin"]
+    assert (origin["proven"], origin["single_plot"], origin["single_actor"], origin["single_county"]) == (True,) * 4
+    assert [(plot["uri"], plot["share"], plot["county"]) for plot in origin["plots"]] == [(trade.plot, 1, "520328")]
+    bought = world.introduce(trade.factory, "外购")
+    mixed = world.blend(trade.factory, {bought: 5}, {"精": 5}).lots[0]
+    told = world.history.trace(mixed, "up", 64, Viewer())
+    assert told is not None
+    origin = told["ancestry"]["origin"]
+    assert (origin["proven"], origin["single_plot"], origin["plots"]) == (False, None, [])
+
+
+def test_a_liquors_age_is_in_its_genealogy(samples: Samples) -> None:
+    told = samples.world.history.trace(samples.product("baijiu"), "up", 64, Viewer())
+    assert told is not None
+    assert told["ancestry"]["age"] == {"minimum_years": Decimal("3.15"), "mean_years": Decimal("3.54")}
 
 
 def _up(samples: Samples, family: str) -> tuple[dict[str, Any], list[tuple[str, list[str]]]]:
