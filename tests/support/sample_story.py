@@ -281,7 +281,8 @@ def check_custody(story: Story) -> dict[tuple[str, str], Decimal]:
             elif kind == "receive":
                 held[lot, by] = held.get((lot, by), Decimal(0)) + row["quantity"]
                 path = (lot, record["sender"], by)
-                road[path] = road.get(path, Decimal(0)) - row["quantity"] - row.get("rejected", 0) - row.get("short", 0)
+                refused = sum((row.get(name, 0) for name in ("rejected", "damaged", "short")), Decimal(0))
+                road[path] = road.get(path, Decimal(0)) - row["quantity"] - refused
             elif kind in ("withdraw", "retail"):
                 held[lot, by] = held.get((lot, by), Decimal(0)) - row["quantity"]
         assert all(amount >= 0 for amount in [*held.values(), *road.values()]), record
