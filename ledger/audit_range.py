@@ -83,7 +83,11 @@ class RangeFacts:
 
 
 class KeyMaterial:
-    """Public keys by kid, in a file that one process writes and others read on."""
+    """Public keys by kid, in a file that all processes of an audit write and read on.
+
+    A kid is the thumbprint of its key, so it does not matter who wrote it down, nor how often; whether and when a key
+    counts is judged in log order.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -101,12 +105,8 @@ class KeyMaterial:
         """Write a key down."""
         if public.kid not in self._known:
             self._known[public.kid] = public
-            with self.path.open("ab") as file:
+            with self.path.open("ab", buffering=0) as file:  # in one write, so that lines of two processes do not mix
                 file.write(json.dumps(public.jwk).encode("ascii") + b"\n")
-
-    def seen(self, public: PublicKey) -> None:
-        """Know a key in this process only."""
-        self._known.setdefault(public.kid, public)
 
     def _read_on(self) -> bool:
         try:
@@ -307,7 +307,7 @@ class _Statements:
 
     def _learn(self, jwk: Any) -> None:
         with suppress(Refusal):  # told when the key statement takes effect
-            self._keys.seen(PublicKey.from_jwk(jwk))
+            self._keys.add(PublicKey.from_jwk(jwk))
 
     def _verify(self, statement: Claims, index: int) -> None:
         public = self._keys(statement.kid)

@@ -45,6 +45,11 @@ _URI = re.compile(
     rf"https://(?P<host>{_HOST_LABEL}(?:\.{_HOST_LABEL})*)(?::(?P<port>[1-9][0-9]{{0,4}}))?/(?P<path>[A-Za-z0-9\-._~%/]+)",
     re.ASCII,
 )
+_PLAIN_LOT = re.compile(
+    rf"https://{_HOST_LABEL}(?:\.{_HOST_LABEL})*/(lot/{_ACTOR}/{_CROCKFORD}{{16}})",
+    re.ASCII,
+)
+"""A lot that is not sold under a GTIN: nothing in it can be escaped, so what stands behind the host is its subject."""
 _SEGMENTS = {"01": 4, "lot": 3, "plot": 3, "00": 2}
 _UNRESERVED = "-._~"
 _MAX_URI = 400
@@ -58,6 +63,9 @@ def subject_of(uri: str) -> str:
     GTIN of 14 digits, check digits right, percent escapes in upper-case hex and only where RFC 3986 needs them (all
     but its unreserved characters). Raises Refusal `uri-spelling`, `uri-unknown`, `check-digit`.
     """
+    plain = _PLAIN_LOT.fullmatch(uri) if len(uri) <= _MAX_URI else None
+    if plain is not None:
+        return plain[1]
     path = _path(uri)
     segments = path.split("/")
     if segments[0] == "01" and len(segments) == 6 and segments[4] == "21":
@@ -251,6 +259,8 @@ def _path(uri: str) -> str:
 
 
 def _decoded(segment: str, uri: str) -> str:
+    if segment.isalnum():  # of ASCII, as all of a path is: nothing that is or needs to be escaped
+        return segment
     try:
         text = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError as error:
