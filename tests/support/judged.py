@@ -1,108 +1,97 @@
-"""A world whose ledger is judged: findings as plain values, and that every way of judging finds the same."""
+"""Sample batches, honest or changed before they are signed, and what judging finds in them."""
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
-from suyuan.ledger.statement import Signed
-from suyuan.trace.capture import Receipt
-from suyuan.trace.rules import judging as judging_module
+from ledgers import HandClock
+from suyuan.api.producer import Directory, Keys, Signer
 from suyuan.trace.rules import tables
 from suyuan.trace.rules.judging import Judging
 from suyuan.trace.rules.limits import Limits
-from suyuan.trace.rules.rule import Rule
-from trace_world import NAMES, TEMPLATES, Somebody, TraceWorld
+from trace_world import (
+    AFTER_THE_SAMPLES,
+    NAMES,
+    ORIGIN,
+    REGISTRAR_ID,
+    REGISTRAR_KEY,
+    SAMPLES,
+    TEMPLATES,
+    TraceWorld,
+    attachment,
+    load,
+)
 
-NOTICE = "notice+jwt"
-ZUNYI = {
-    "name": {"zh": "一号地", "en": "Plot one"}, "division": "520328101", "area_mu": 10, "fictitious": True,
-    "polygon": [[107.5, 27.9], [107.6, 27.9], [107.6, 28.0], [107.5, 27.9]],
-}  # fmt: skip
+Records = list[dict[str, Any]]
+Found = Mapping[str, Any]
 
 
-@dataclass
-class Judged:
-    """Judges a world's ledger and tells what was found."""
+@dataclass(frozen=True)
+class JudgedLedger:
+    """A ledger and what was found on it."""
 
     world: TraceWorld
-    rules: Sequence[Rule] | None = None
-    limits: Limits | None = None
-    judging: Judging = field(init=False)
+    findings: Sequence[Found]
+    """Rows of the findings that stand."""
+    held: frozenset[str]
+    """Subjects of the lots in quarantine."""
 
-    def __post_init__(self) -> None:
-        self.judging = self.another()
+    def alarming(self) -> list[Found]:
+        """What stands above info."""
+        return [one for one in self.findings if one["severity"] != "info"]
 
-    def another(self) -> Judging:
-        """A judging of its own, as another process has it."""
-        world = self.world
-        return Judging(world.log, TEMPLATES, NAMES, world.clock, rules=self.rules, limits=self.limits)
+    def of(self, rule: str, *severities: str) -> list[Found]:
+        """The findings of a rule, of these severities; by default all above info."""
+        wanted = severities or ("block", "flag")
+        return [one for one in self.findings if one["rule"] == rule and one["severity"] in wanted]
 
-    def findings(self, *rules: str, standing: bool = True, above: str = "") -> list[dict[str, Any]]:
-        """What was found, by id; judged first. `above="info"` leaves infos out."""
-        self.judging.catch_up()
-        query = select(tables.finding).order_by(tables.finding.c.opened_entry, tables.finding.c.id)
-        with self.world.database.read() as connection:
-            rows = [dict(row) for row in connection.execute(query).mappings()]
-        for row in rows:
-            for name in ("subjects", "causes", "figures"):
-                row[name] = json.loads(row[name])
-        return [
-            row
-            for row in rows
-            if (not rules or row["rule"] in rules)
-            and (not standing or row["status"] in ("open", "confirmed"))
-            and row["severity"] != above
-        ]
+    @staticmethod
+    def figures(one: Found) -> dict[str, Any]:
+        """The arithmetic of a finding."""
+        figures: dict[str, Any] = json.loads(one["figures"])
+        return figures
 
-    def one(self, rule: str, **more: Any) -> dict[str, Any]:
-        """The only finding of a rule above info."""
-        (found,) = self.findings(rule, above="info", **more)
-        return found
 
-    def quarantined(self) -> set[str]:
-        """The subjects of lots in quarantine."""
-        self.judging.catch_up()
-        with self.world.database.read() as connection:
-            return set(connection.execute(select(tables.quarantine.c.subject)).scalars())
+def of_stage(records: Records, stage: str) -> Records:
+    """The records of a stage, as they stand in the list."""
+    return [one for one in records if one["stage"] == stage]
 
-    def rows(self) -> list[list[tuple[Any, ...]]]:
-        """Every row that judging wrote."""
-        with self.world.database.read() as connection:
-            return [
-                [tuple(row) for row in connection.execute(select(table).order_by(*table.primary_key.columns))]
-                for table in tables.JUDGED
-            ]
 
-    def same_however_judged(self) -> None:
-        """Judged as it came, entry by entry, in pages and all at once from the beginning: the same rows."""
-        self.judging.catch_up()
-        before = self.rows()
-        page = judging_module.PAGE
-        try:
-            for judging_module.PAGE in (1, 3, page):
-                with self.world.database.write() as connection:
-                    for table in reversed(tables.JUDGED):
-                        connection.execute(delete(table))
-                    connection.execute(tables.judging.update().values(size=0))
-                self.judging.catch_up()
-                assert self.rows() == before, f"other findings in pages of {judging_module.PAGE}"
-        finally:
-            judging_module.PAGE = page
-        self.judging.judge_all()
-        assert self.rows() == before, "other findings when everything is judged again"
+def judged_sample(
+    folder: Path, family: str, change: Callable[[Records, Records], None] = lambda records, credentials: None
+) -> JudgedLedger:
+    """A sample batch on a ledger of its own, judged; `change` may alter records and credentials before signing."""
+    told = Directory.read(SAMPLES / family)
+    records, credentials = copy.deepcopy(list(told.records)), copy.deepcopy(list(told.credentials))
+    change(records, credentials)  # type: ignore[arg-type]
+    directory = replace(told, records=records, credentials=credentials)
+    world = TraceWorld(f"sqlite:///{folder / 'judged.db'}", HandClock(AFTER_THE_SAMPLES))
+    signer = Signer(
+        directory, Keys(folder / "keys"), names=NAMES, origin=ORIGIN, templates=TEMPLATES,
+        clock=lambda: AFTER_THE_SAMPLES / 1000,
+    )  # fmt: skip
+    lines = [
+        *signer.registrations(REGISTRAR_KEY, REGISTRAR_ID),
+        *signer.credentials(),
+        *signer.records(lambda actor, path: attachment(path)),
+    ]
+    load(world, lines)
+    return judge(world)
 
-    # ------------------------------------------------------------ what authorities write
 
-    def decide(self, office: Somebody, lot: str, finding: str, decision: str) -> Receipt:
-        """An authority's decision on a finding."""
-        reason = {"zh": "已现场核实", "en": "Looked at on the spot"}
-        body = {"type": "decision", "lots": [lot], "finding": finding, "decision": decision, "reason": reason}
-        return self.world.submit(self.notice(office, body), office.id)
-
-    def notice(self, who: Somebody, body: dict[str, Any]) -> Signed:
-        return self.world.sign(NOTICE, body, who)
+def judge(world: TraceWorld, limits: Limits | None = None) -> JudgedLedger:
+    """Judges a ledger by all rules, with other limits than those of the package where they are given."""
+    Judging(world.log, TEMPLATES, NAMES, world.clock, limits=limits).judge_all()
+    table = tables.finding
+    standing = select(table).where(table.c.status.in_(("open", "confirmed"))).order_by(table.c.opened_entry, table.c.id)
+    with world.database.read() as connection:
+        findings = [dict(row) for row in connection.execute(standing).mappings()]
+        held = frozenset(connection.execute(select(tables.quarantine.c.subject)).scalars())
+    return JudgedLedger(world, findings, held)
