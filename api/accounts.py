@@ -72,14 +72,21 @@ class Accounts:
     """The accounts of one service. `clock` gives ms since 1970-01-01 UTC."""
 
     def __init__(
-        self, database: Database, seal: Seal, *, issuer: str, clock: Callable[[], int], log_id: int = 1
+        self,
+        database: Database,
+        seal: Seal,
+        *,
+        issuer: str,
+        clock: Callable[[], int],
+        log_id: int = 1,
+        hasher: PasswordHash | None = None,
     ) -> None:
         self._database = database
         self._seal = seal
         self._issuer = issuer
         self._clock = clock
         self._log_id = log_id
-        self._hasher = PasswordHash((Argon2Hasher(),))
+        self._hasher = hasher or PasswordHash((Argon2Hasher(),))
         self._nobodys = ""
 
     # ------------------------------------------------------------ the operator's side
@@ -179,7 +186,7 @@ class Accounts:
                 .values(password_hash=hashed, enrolment_hash=None, enrolment_ends_ms=None)
             )
             connection.execute(delete(user_session).where(user_session.c.username == name))
-            connection.execute(delete(sign_in_delay).where(sign_in_delay.c.about == _about("name", name)))
+            self._forgive(connection, name, address)
         return Account(name, row.actor, True, False, row.created_ms)
 
     def check(self, username: str, password: str, one_time: str, address: str) -> Account:
@@ -199,7 +206,7 @@ class Accounts:
         with self._database.write() as connection:
             if not self._use_code(connection, name, bytes(row.sealed_totp), one_time):
                 raise _wrong()
-            connection.execute(delete(sign_in_delay).where(sign_in_delay.c.about == _about("name", name)))
+            self._forgive(connection, name, address)
         return Account(name, row.actor, True, False, row.created_ms)
 
     def exists(self, username: str) -> str:
@@ -241,7 +248,7 @@ class Accounts:
     def _count(self, name: str, address: str) -> None:
         """Count an attempt as failed before it is looked at, so that many at once are not free. Raises HttpRefusal 429.
 
-        One that succeeds takes the count of its name back; that of the address goes with time.
+        One that succeeds is taken back.
         """
         now = self._clock()
         wait = self._counted(name, address, now)
@@ -251,6 +258,13 @@ class Accounts:
                 429, "sign-in-wait", zh=f"尝试次数过多，请 {seconds} 秒后再试",
                 en=f"too many attempts; try again in {seconds} s", headers={"Retry-After": str(seconds)},
             )  # fmt: skip
+
+    def _forgive(self, connection: Connection, name: str, address: str) -> None:
+        """The attempt that was counted succeeded: nothing is held against its name, one less against its address."""
+        row = sign_in_delay.c
+        connection.execute(delete(sign_in_delay).where(row.about == _about("name", name)))
+        one_less = update(sign_in_delay).where(row.about == _about("address", address), row.failures > 0)
+        connection.execute(one_less.values(failures=row.failures - 1, until_ms=self._clock()))
 
     def _counted(self, name: str, address: str, now: int) -> int:
         try:
