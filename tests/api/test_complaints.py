@@ -177,3 +177,24 @@ def test_pages_of_complaints_join_without_gap(shop: tuple[House, str]) -> None:
         if after is None:
             break
     assert seen == [f"第 {number} 件：有异味" for number in range(5)]
+
+
+def test_an_authority_answers_on_the_ledger_and_the_page_shows_it(shop: tuple[House, str]) -> None:
+    house, uri = shop
+    service = house.service
+    filed = complain(house, uri)
+    id = filed.headers["location"].partition("?")[0].rpartition("/")[2]
+    office = service.register("11520328MAXXGA01X8", ["authority"])
+    body = {
+        "type": "complaint-answer", "lots": [uri], "complaint": id,
+        "answer": {"zh": "已抽检，合格。", "en": "Tested; it passes."},
+    }  # fmt: skip
+    answer = service.submit(service.sign("notice+jwt", body, office.key, office.id), office.headers)
+    assert answer.status_code == 201, answer.text
+    ends = time.monotonic() + 30
+    while "已抽检，合格。" not in page(house, uri):
+        assert time.monotonic() < ends, "the answer never came"
+        time.sleep(0.05)
+    (mine,) = listed(house, house.cooperative)
+    (told,) = mine["answers"]
+    assert told["entry"] is not None and told["en"] == "Tested; it passes."
