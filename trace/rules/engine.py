@@ -60,7 +60,7 @@ class Engine:
         self.facts = WorkingSet(log, templates, names, limits, whole=whole, holds=self.docket.holds)
         self._whole = whole
         self._matching: dict[tuple[str, str, bool], list[Rule]] = {}
-        self._by = "facts"
+        self._order = {id(rule): number for number, rule in enumerate(rules)}
         self._moved: dict[str, None] = {}
         self.judge_all_again = False
         """Set when fields were erased that rules may have looked at: only a judgement from entry 0 forgets them."""
@@ -114,8 +114,7 @@ class Engine:
     def _run(self, tasks: Sequence[_Task], time_ms: int, by: Closing) -> None:
         """Runs the tasks, all checks that share a rule id and scope together."""
         gathered: dict[tuple[str, str], tuple[Rule, list[Finding]]] = {}
-        order = {id(rule): number for number, rule in enumerate(self._rules)}
-        for task in sorted(tasks, key=lambda one: (order[id(one.rule)], one.scope)):
+        for task in sorted(tasks, key=lambda one: (self._order[id(one.rule)], one.scope)):
             thing = task.thing()
             found = [] if thing is None else self._check(task.rule, thing)
             gathered.setdefault((task.rule.id, task.scope), (task.rule, []))[1].extend(found)

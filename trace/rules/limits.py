@@ -14,7 +14,7 @@ files may give rows to one parameter: a new family brings its own.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -26,6 +26,7 @@ from typing import Any
 import yaml
 
 CERTAINTIES = ("V", "H", "M", "L")
+_MOST_ASKED = 50_000  # answers kept
 _OWN = frozenset({"valid_from", "valid_to", "source", "certainty"})
 
 
@@ -78,6 +79,7 @@ class Limits:
         self.labels = labels
         self.digest = digest
         """SHA-256 over all files: another digest, another judgement."""
+        self._asked: dict[Hashable, Row | None] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -92,6 +94,14 @@ class Limits:
 
     def row(self, name: str, *, on: date, **asked: Any) -> Row | None:
         """The row that fits best on a day, or None: then the rule says nothing, or says so as info."""
+        key = (name, on, *asked.items())
+        if key not in self._asked:
+            if len(self._asked) >= _MOST_ASKED:
+                self._asked.clear()
+            self._asked[key] = self._best(name, on, asked)
+        return self._asked[key]
+
+    def _best(self, name: str, on: date, asked: Mapping[str, Any]) -> Row | None:
         best: tuple[int, date, int] | None = None
         found: Row | None = None
         for number, row in enumerate(self._rows.get(name, ())):

@@ -67,6 +67,8 @@ class WorkingSet:
         self.now = datetime.fromtimestamp(0, UTC)
         self._deeds: dict[int, Deed] = {}
         self._superseded: dict[int, int] = {}
+        self._lots: dict[str, Lot] = {}
+        self._processes: dict[int, Process] = {}
         self._shelf = _Shelf()
         self._index: int | None = None
         self._index_known = whole
@@ -84,6 +86,8 @@ class WorkingSet:
             self.whole = False
             self._deeds.clear()
             self._superseded.clear()
+            self._lots.clear()
+            self._processes.clear()
             self._shelf = _Shelf()
             self._index_known = False
 
@@ -108,8 +112,15 @@ class WorkingSet:
     def add_deed(self, deed: Deed) -> None:
         """An event statement, with the entry that is being judged."""
         self._deeds[deed.entry] = deed
+        changed = [deed]
         if deed.corrects is not None:
+            changed.append(self.deed(deed.corrects))
             self._superseded[deed.corrects] = deed.entry
+        for one in changed:
+            for lot in one.named:
+                self._lots.pop(lot, None)
+            if one.process is not None:
+                self._processes.pop(one.process, None)
         shelf = self._shelf
         for lot in deed.named:
             self._put(shelf.of_lot, lot, deed.entry)
@@ -219,9 +230,13 @@ class WorkingSet:
 
     def lot(self, subject: str) -> Lot:
         """See `Facts`."""
+        known = self._lots.get(subject)
+        if known is not None:
+            return known
         deeds = self._standing(self._of(self._shelf.of_lot, subject, self._of_node))
         making = tuple(deed for deed in deeds if any(part.lot == subject for part in deed.outputs))
-        return Lot(subject, making, deeds)
+        found = self._lots[subject] = Lot(subject, making, deeds)
+        return found
 
     def original(self, deed: Deed) -> Deed:
         """See `Facts`."""
@@ -231,12 +246,16 @@ class WorkingSet:
 
     def process(self, process: int) -> Process:
         """A transformation by its id."""
+        known = self._processes.get(process)
+        if known is not None:
+            return known
         found = self._shelf.of_process.get(process)
         if found is None:
             entries = [] if self.whole else self._process_entries(process)
             found = self._shelf.of_process[process] = entries
         self._fetch(found)
-        return Process(process, self._standing(found))
+        made = self._processes[process] = Process(process, self._standing(found))
+        return made
 
     def first_of_process(self, process: int) -> int | None:
         """The entry of its first deed, also where that was corrected since: the name of the process for good."""
