@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 
+from ...trace.certificates import STAGE as CONFORMITY
 from ...trace.story import Certificate, LaboratoryReport, Story, Text
 from ..complaints import KINDS as COMPLAINT_KINDS
 from ..complaints import PublicComplaints
@@ -68,6 +69,7 @@ def render_product(
         reports=_reports(story),
         certificates=_certificates(story),
         item_ranges=_item_ranges,
+        conformity=[step for step in story.steps if step.stage == CONFORMITY and step.corrected_by is None],
         plot_map=plot_map.draw(story.plots),
         map_box=(plot_map.WIDTH, plot_map.HEIGHT),
         flow_rows=flow.rows(story.ancestry, story.proven_ancestry_ends, t),
