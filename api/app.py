@@ -110,7 +110,7 @@ def create_app(
         cosigner = Cosigner(services.log, services.policy, services.clock)
         await cosigner.look_back()
         cosigning = asyncio.create_task(cosigner.run())
-        judging = asyncio.create_task(JudgeWorker(services.judging).run())
+        judging = asyncio.create_task(JudgeWorker(services.judging, idle_s=lambda: services.batcher.idle_s).run())
         telling = asyncio.create_task(services.notifications.run())
         sender = Sender(
             timeout_s=chosen.webhook_timeout_seconds,

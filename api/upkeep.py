@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -18,6 +20,8 @@ from ..trace.rules.judging import Judging
 logger = logging.getLogger("suyuan.upkeep")
 
 _TICK_SECONDS = 0.5
+_QUIET_SECONDS, _GIVE_WAY_SECONDS = 0.1, 1.0
+"""How long the writer must have been idle to be out of the way, and for how long it is given way at a time."""
 
 
 class IndexPublisher:
@@ -102,11 +106,19 @@ class IndexPublisher:
 
 
 class JudgeWorker:
-    """Judges what was recorded, soon after each commit. Several processes may run one each: one of them works."""
+    """Judges what was recorded, soon after each commit. Several processes may run one each: one of them works.
 
-    def __init__(self, judging: Judging, *, tick_s: float = _TICK_SECONDS) -> None:
+    Judging a statement costs several times what recording it does, and nobody waits for it. While the writer is at
+    work (`idle_s`: for how many seconds it has not been) only a page a second is judged; the rest follows after.
+    """
+
+    def __init__(
+        self, judging: Judging, *, idle_s: Callable[[], float] = lambda: math.inf, tick_s: float = _TICK_SECONDS
+    ) -> None:
         self._judging = judging
+        self._idle_s = idle_s
         self._tick_s = tick_s
+        self._stopping = False
 
     async def run(self) -> None:
         """Judge until cancelled; what is being judged then is finished or left for next time, never half written."""
@@ -117,6 +129,7 @@ class JudgeWorker:
                 try:
                     await asyncio.shield(work)
                 except asyncio.CancelledError:
+                    self._stopping = True
                     self._judging.stop()
                     await work
                     raise
@@ -125,9 +138,15 @@ class JudgeWorker:
 
     def _look(self) -> None:
         try:
-            self._judging.catch_up()
+            self._give_way()
+            self._judging.catch_up(lambda done, total: self._give_way())
         except (DatabaseUnavailable, StaleWriter) as error:
             logger.warning("not judged", extra={"reason": str(error)})
+
+    def _give_way(self) -> None:
+        latest = time.monotonic() + _GIVE_WAY_SECONDS
+        while self._idle_s() < _QUIET_SECONDS and time.monotonic() < latest and not self._stopping:
+            time.sleep(0.02)
 
     def _release(self) -> None:
         try:

@@ -82,6 +82,12 @@ class Batcher(Generic[Item, Result]):
         with self._changed:
             return len(self._waiting) + self._running
 
+    @property
+    def idle_s(self) -> float:
+        """For how many seconds there has been nothing to do; 0 while something waits or is being written."""
+        with self._changed:
+            return 0.0 if self._waiting or self._running else time.monotonic() - self._newest
+
     async def submit(self, item: Item) -> Result:
         """The result for `item`, once its batch is through. Raises its exception, Busy or Closed."""
         return await self._enqueue([item])[0]
