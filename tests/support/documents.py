@@ -22,7 +22,10 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _FINDINGS = frozenset({"fail", "does_not_hold", "_wrong", "remark", "Finding"})
 _RULE_SECOND = {"HttpRefusal": 1, "Problem": 1, "Rule": 1}
 """Calls whose rule is not their first argument."""
-_NO_RULES = frozenset({"Argument", "Line", "Option", "Table", "Typer", "_content", "_send", "_text", "say"})
+_NO_RULES = frozenset(
+    {"Argument", "Field", "Line", "Option", "Sheet", "Table", "Typer", "_content", "_send", "_text", "column", "say"}
+)
+_SEVERITIES = frozenset({"block", "flag", "info"})  # what a finding of `trace/rules/` begins with: no rule
 
 
 @dataclass(frozen=True)
@@ -95,4 +98,4 @@ def _speaks(call: ast.Call) -> bool:
 def _slugs(value: ast.expr) -> set[str]:
     choices = [value.body, value.orelse] if isinstance(value, ast.IfExp) else [value]
     constants = {one.value for one in choices if isinstance(one, ast.Constant)}
-    return {text for text in constants if isinstance(text, str) and _SLUG.fullmatch(text)}
+    return {text for text in constants if isinstance(text, str) and _SLUG.fullmatch(text)} - _SEVERITIES
