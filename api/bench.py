@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ..ledger import bench as storing
-from ..ledger import bench_audit
 from ..ledger.bench import Row
 from ..ledger.errors import Refusal
 from ..trace import bench as tracing
-from . import bench_http, bench_start
+from . import bench_http, bench_replay, bench_start
 
 Benchmark = Callable[[bool, Callable[[str], None]], list[Row]]
 
@@ -20,7 +19,7 @@ PARTS: Mapping[str, Benchmark] = {
     "storing": storing.run,
     "million": bench_start.run,
     "http": bench_http.run,
-    "audit": bench_audit.run,
+    "audit": bench_replay.run,
     "trace": tracing.run,
 }
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {

@@ -59,8 +59,8 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="suyuan-bench-") as folder, ExitStack() as stack:
         progress("statements to be signed")
         key = PrivateKey.generate()
-        places = {workers: _Place(Path(folder) / str(workers), workers, key) for workers in (1, 2)}
-        signed = _sign(key, turns * (2 * singles + batches * BATCH), places[1])
+        places = {workers: Place(Path(folder) / str(workers), workers, key) for workers in (1, 2)}
+        signed = sign(key, turns * (2 * singles + batches * BATCH), places[1])
         progress("servers with one and two workers")
         client = stack.enter_context(LoadClient())
         echo = stack.enter_context(_echoing())
@@ -124,7 +124,7 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
 # ---------------------------------------------------------------- what is sent
 
 
-def _sign(key: PrivateKey, count: int, place: _Place) -> Iterator[Signed]:
+def sign(key: PrivateKey, count: int, place: Place) -> Iterator[Signed]:
     """Statements of usual size, each about a lot of its own, with five private fields; signed as they are asked for."""
     composed = place.composed
     lot = composed.event["quantityList"][0]["epcClass"]
@@ -159,16 +159,16 @@ def _all_answered(load: Load, status: int, count: int) -> None:
 # ---------------------------------------------------------------- servers
 
 
-class _Place:
+class Place:
     """A data directory of its own with one actor, its key and an API key; all of them know the same actor's key."""
 
     def __init__(self, folder: Path, workers: int, key: PrivateKey) -> None:
         self._workers = workers
-        self._settings = Settings(data_dir=folder, public_host=HOST, origin=ORIGIN)
-        init_data_directory(self._settings, wall_clock_ms)
+        self.settings = Settings(data_dir=folder, public_host=HOST, origin=ORIGIN)
+        init_data_directory(self.settings, wall_clock_ms)
         places = DataDirectory(folder)
-        registrar = load_private_key(places.registrar_key, places.key_passphrase(self._settings))
-        services = open_services(self._settings)
+        registrar = load_private_key(places.registrar_key, places.key_passphrase(self.settings))
+        services = open_services(self.settings)
         self.policy = services.policy
 
         def submit(typ: str, body: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ class _Place:
     def serving(self) -> Iterator[int]:
         """The service with its workers, as an operator starts it; its port."""
         settings = {
-            "DATA_DIR": self._settings.data_dir,
+            "DATA_DIR": self.settings.data_dir,
             "WORKERS": self._workers,
             "CREDENTIAL_RATE": _PLENTY,
             "CREDENTIAL_BURST": int(_PLENTY),
