@@ -88,7 +88,7 @@ def views_sheet(views: list[View]) -> Sheet:
         (
             view.number, datetime.fromtimestamp(view.time_ms / 1000, UTC),
             _ACTS.get(view.act, Text(view.act, view.act)),
-            Reference("actor", view.actor) if view.actor else None, view.user or None, view.subject or None,
+            Reference("actor", view.actor) if view.actor else None, view.user or None, _about(view.subject),
             view.reason or None, view.route,
         )
         for view in views
@@ -101,6 +101,13 @@ def views_sheet(views: list[View]) -> Sheet:
             column("subject", "对象", "About"), column("reason", "理由", "Reason"), column("route", "地址", "Route"),
         ), rows,
     )  # fmt: skip
+
+
+def _about(subject: str) -> Cell:
+    if not subject.startswith("https://"):
+        return Reference("alert", subject, Text(subject, subject)) if subject else None
+    last = subject.rpartition("/")[2]
+    return Reference("plot" if "/plot/" in subject else "lot", subject, Text(last, last))
 
 
 _ACTS: Mapping[str, Text] = {

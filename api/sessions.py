@@ -142,7 +142,7 @@ def check_form(request: Request, given: str, token: str | None) -> None:
         or not hmac.compare_digest(form_token(token).encode(), given.encode("utf-8", "replace"))
     ):
         raise HttpRefusal(
-            403, "form", zh="表单已失效，请返回重试", en="this form is no longer good; go back and try again"
+            403, "form-token", zh="表单已失效，请返回重试", en="this form is no longer good; go back and try again"
         )
 
 
