@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ..ledger.bench import Row
-from . import bench_flows
+from . import bench_flows, bench_recalls
 
 Measure: TypeAlias = Callable[[bool, Path], list[Row]]
 """Whether to do a small part only, and a folder to work in -> rows: ours beside the limit of the same run."""
 
-MEASURES: tuple[tuple[str, Measure], ...] = (("genealogy of a million flow edges", bench_flows.genealogy),)
+MEASURES: tuple[tuple[str, Measure], ...] = (
+    ("genealogy of a million flow edges", bench_flows.genealogy),
+    ("a recall that reaches 100,000 lots", bench_recalls.recall),
+)
 """What is measured, in order: a title for those who wait, and what does it. A new measure is one line here."""
 
 
