@@ -42,15 +42,20 @@ def run_benchmarks(name: str, *, quick: bool) -> None:
         )
     progress = Console(stderr=True)
     rows = [row for part in parts for row in PARTS[part](quick, lambda title: progress.print(f"[dim]{title} …[/dim]"))]
-    table = Table("测量 measured", "单位 unit", title=f"suyuan bench {name}")
+    table = Table(title=f"suyuan bench {name}")
+    table.add_column("测量 measured", overflow="fold")
+    table.add_column("单位 unit")
     for heading in ("本系统 ours", "极限 limit", "比 ratio", "目标 aim", "结果 verdict"):
         table.add_column(heading, justify="right")
     for row in rows:
         figures = (_number(row.ours), _number(row.limit), _number(row.ratio))
         table.add_row(row.name, row.unit, *figures, _aim(row), _VERDICTS[row.met])
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=_FILE_WIDTH)).print(table)
 
 
+_FILE_WIDTH = 160
+"""Columns of the table where it does not go to a terminal."""
 _VERDICTS = {True: "[green]达到 met[/green]", False: "[red]未达到 not met[/red]", None: ""}
 
 
