@@ -141,9 +141,11 @@ def _examples(walk: Walk) -> dict[str, list[str]]:
         "subject": [f"actor/{GRANDMOTHER}", path[1]],
         "path": [f"0/000.p/{size}", f"entries/000.p/{size}"], "stage": ["common.introduced", "common.shipped"],
         "statement_hash": walk.hashes, "key_id": ["1"], "direction": ["up", "down", "both"], "depth": ["3"],
-        "format": ["svg"], "linkType": ["linkset", "all"], "lang": ["zh", "en"], "dry_run": ["1"],
+        "format": ["svg", "json"], "linkType": ["linkset", "all"], "lang": ["zh", "en"], "dry_run": ["1"],
         "first": ["0"], "last": [str(size)], "start": ["0"], "end": [str(size)], "from": ["0"], "to": [str(size)],
         "after": ["0"], "limit": ["100"], "size": [str(size)], "index": [str(number) for number in range(size)],
+        "alert": ["0" * 16], "number": ["1", "2", "6", "13"], "recall": ["R-1"], "webhook": ["1"], "complaint": ["C-1"],
+        "event_id": [walk.record["eventID"]],
         "id": ["1"], "large": ["1"], "rule": ["x"], "template": ["common.introduced"], "file": ["page.css"],
     }  # fmt: skip
 
