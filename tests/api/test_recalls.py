@@ -253,6 +253,25 @@ def _measures(stage: Any) -> dict[str, Any]:
     return {name: _some(element) for name, element in stage.measures.items() if element.mandatory}
 
 
+def test_scopes_by_plot_and_item_are_looked_at_and_nobody_sees_what_is_not_its_own(story: Story) -> None:
+    lot = story.harvest("P2", "PLOT-LOT")
+    plots = {"kind": "plot", "plots": [story.plots["P2"]], "from": today(3), "until": today()}
+
+    def named(scope: dict[str, Any], who: Actor) -> list[str]:
+        answer = story.post("/api/v1/recalls/preview", who, {"scope": scope})
+        assert answer.status_code == 200, answer.text
+        found: list[str] = answer.json()["named"]
+        return found
+
+    assert lot in named(plots, story.office) and lot in named(plots, story.grower)
+    assert named(plots, story.factory) == []
+    assert named({**plots, "from": today(900), "until": today(800)}, story.office) == []
+    assert named({"kind": "item", "lot": lot, "first": 1, "last": 9}, story.office) == [lot]
+    spray = {"kind": "input", "active": "联苯菊酯", "from": today(3), "until": today()}
+    assert named(spray, story.factory) == [], "other people's farm work is not theirs to search"
+    assert named({**spray, "active": "吡虫啉"}, story.office) == []
+
+
 def test_what_is_not_a_scope_or_a_recall_is_refused(story: Story) -> None:
     for scope in (None, {}, {"kind": "input", "active": "x"}, {"kind": "plot", "plots": []}, "all"):
         answer = story.post("/api/v1/recalls/preview", story.office, {"scope": scope})
