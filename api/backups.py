@@ -49,6 +49,7 @@ from ..ledger.rehash_fields import ERASURE
 from ..ledger.state_file import Known, StateFile
 from ..trace.naming import Names
 from ..trace.replay import rebuild
+from ..trace.rules.tables import FOLLOWING
 from ..trace.tables import PROJECTIONS
 from ..trace.template import load_templates
 from . import party_tables as _more_declared  # noqa: F401
@@ -88,7 +89,7 @@ def back_up(settings: Settings, target: Path, clock: Callable[[], int], bars: Ba
         with database.read() as connection:
             state = reader.state(connection)
         advance = bars.task("数据表 tables", state.size * 6)
-        notes, size, checkpoint = write_tables(reader, target, authoritative(PROJECTIONS), advance)
+        notes, size, checkpoint = write_tables(reader, target, authoritative((*PROJECTIONS, *FOLLOWING)), advance)
     finally:
         database.close()
     config = places.config.read_text(encoding="utf-8").splitlines(keepends=True)

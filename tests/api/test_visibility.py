@@ -198,8 +198,42 @@ def test_every_route_that_writes_is_known_here(walk: Walk) -> None:
 KNOWN_WRITES = {
     ("post", "/api/v1/statements"), ("post", "/api/v1/records"), ("post", "/api/v1/api-keys"),
     ("delete", "/api/v1/api-keys/{key_id}"), ("post", "/api/v1/service-keys"), ("post", "/api/v1/attachments"),
-    ("post", "/api/v1/audit/report"),
+    ("post", "/api/v1/audit/report"), ("post", "/api/v1/recalls/preview"), ("post", "/api/v1/recalls"),
+    ("post", "/api/v1/webhooks"), ("delete", "/api/v1/webhooks/{webhook}"),
+    ("post", "/api/v1/webhooks/{webhook}/enable"), ("post", "/complaints"),
+    ("post", "/api/v1/complaints/{complaint}/answers"),
 }  # fmt: skip
+
+
+def _writes_of_a_stranger(walk: Walk, webhook: str, complaint: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and body of what somebody tries on lots, webhooks and complaints of others."""
+    scope = {"kind": "lot", "lots": [walk.lot, walk.sent]}
+    reason = {"zh": "试探", "en": "a probe"}
+    yield "POST", "/api/v1/recalls/preview", {"scope": scope}
+    yield "POST", "/api/v1/recalls/preview", {"scope": scope, "lots": [walk.lot]}
+    recall = {"id": "PROBE-1", "status": "open", "level": "I", "exercise": True, "reason": reason, "scope": scope}
+    yield "POST", "/api/v1/recalls", recall
+    yield "POST", "/api/v1/recalls", {**recall, "lots": [walk.lot, walk.sent]}
+    yield "DELETE", f"/api/v1/webhooks/{webhook}", {}
+    yield "POST", f"/api/v1/webhooks/{webhook}/enable", {}
+    yield "POST", f"/api/v1/complaints/{complaint}/answers", {"text": "试探"}
+
+
+def test_a_stranger_learns_and_changes_nothing_by_writing_about_others(walk: Walk) -> None:
+    http, owner = walk.service.http, {**walk.callers["owner"], "Content-Type": "application/json"}
+    hook = http.post("/api/v1/webhooks", headers=owner, json={"url": "https://owner.example/hook"})
+    assert hook.status_code == 201, hook.text
+    kept = http.get("/api/v1/webhooks", headers=owner).json()
+    size = walk.service.services.log.state().size
+    stranger = {**walk.callers["stranger"], "Content-Type": "application/json"}
+    for method, path, body in _writes_of_a_stranger(walk, hook.json()["id"], "C-1"):
+        answer = http.request(method, path, headers=stranger, content=json.dumps(body, ensure_ascii=False))
+        assert answer.status_code < 500 and not _found(answer.content), f"{path}: {answer.text}"
+        assert answer.status_code >= 400 or path.endswith("/preview"), f"{path}: {answer.text}"
+        if path.endswith("/preview") and answer.status_code == 200:
+            assert not answer.json()["lots"], answer.text
+    assert http.get("/api/v1/webhooks", headers=owner).json() == kept
+    assert walk.service.services.log.state().size == size
 
 
 def test_a_stranger_learns_nothing_from_refusals(walk: Walk) -> None:

@@ -23,7 +23,21 @@ _FINDINGS = frozenset({"fail", "does_not_hold", "_wrong", "remark", "Finding"})
 _RULE_SECOND = {"HttpRefusal": 1, "Problem": 1, "Rule": 1}
 """Calls whose rule is not their first argument."""
 _NO_RULES = frozenset(
-    {"Argument", "Field", "Line", "Option", "Sheet", "Table", "Typer", "_content", "_send", "_text", "column", "say"}
+    {
+        "Argument",
+        "Field",
+        "Line",
+        "Option",
+        "Sheet",
+        "Table",
+        "Typer",
+        "_content",
+        "_send",
+        "_text",
+        "add_worksheet",
+        "column",
+        "say",
+    }
 )
 _SEVERITIES = frozenset({"block", "flag", "info"})  # what a finding of `trace/rules/` begins with: no rule
 

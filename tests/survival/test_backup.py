@@ -25,6 +25,7 @@ from suyuan.ledger.database import Database
 from suyuan.ledger.errors import LogHalted, ProofError
 from suyuan.ledger.reader import LogReader
 from suyuan.trace.replay import dump
+from suyuan.trace.rules.tables import FOLLOWING
 from suyuan.trace.tables import PROJECTIONS
 
 DAY_MS = 86_400_000
@@ -90,7 +91,7 @@ def contents(url: str) -> dict[str, object]:
     with Database(url) as database, database.read() as connection:
         rows = {
             table.name: [tuple(row) for row in connection.execute(table.select().order_by(*table.primary_key.columns))]
-            for table in authoritative(PROJECTIONS)
+            for table in authoritative((*PROJECTIONS, *FOLLOWING))
         }
         return {**rows, **dict(dump(connection, 1))}
 

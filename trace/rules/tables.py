@@ -98,3 +98,6 @@ judging = table_of(JudgingRow)
 
 JUDGED = (finding, finding_subject, quarantine)
 """Every table that judging fills: the same ledger and rules give the same rows."""
+
+FOLLOWING = (*JUDGED, judging)
+"""What a backup leaves out: it is judged anew."""
