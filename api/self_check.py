@@ -28,6 +28,7 @@ from ..ledger.replay import Logged, Replay
 from ..ledger.report import Finding
 from ..ledger.statement import open_disclosures, parse_statement
 from ..ledger.tiles import TILE_WIDTH, Edge, TileCoordinate
+from ..trace.rules.rejudging import Rejudging
 from ..trace.shadow import ROWS_OF_AN_ENTRY, Shadow
 from .console import Bars
 from .services import Services, open_services
@@ -122,6 +123,12 @@ def _rows_named(services: Services, findings: Findings, bars: Bars) -> None:
             for one in step.damaged:
                 zh = f"与账本重放的结果不符：应为 {one.expected}，实为 {one.found}"
                 findings.fail("derived-table", one.row, zh, f"is not what a replay of the ledger gives: {one}")
+    if findings.failures:
+        return  # rules that see damaged rows find something else
+    for step in Rejudging(services.judging, folder).steps():
+        for one in step.damaged:
+            zh = f"与重新判定的结果不符：应为 {one.expected}，实为 {one.found}"
+            findings.fail("derived-table", one.row, zh, f"is not what judging gives: {one}")
 
 
 class _Walk:

@@ -27,6 +27,7 @@ from ..trace.capture import Capture, Prepared, Receipt, Unread
 from ..trace.history import History
 from ..trace.naming import Names
 from ..trace.rules.judging import Judging
+from ..trace.rules.rejudging import Rejudging
 from ..trace.shadow import Shadow
 from ..trace.tables import actor as actor_table
 from ..trace.template import Templates, load_templates
@@ -154,6 +155,7 @@ class Services:
         def derived() -> Iterator[Step]:
             with Shadow(self.log, self.templates, self.names, self.policy.registrars, settings.data_dir) as shadow:
                 yield from shadow.steps()
+            yield from Rejudging(self.judging, settings.data_dir).steps()
 
         def make(wait: Callable[[float], bool]) -> Scrub:
             witnesses = [witness.key for witness in self.policy.witnesses]

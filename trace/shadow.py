@@ -99,58 +99,61 @@ class Shadow:
         return last - first
 
     def _compare(self, table: Table) -> Step:
-        found: list[Damage] = []
         with self._log.database.read() as source:
             size = self._log.state(source).size
             while self._advance(source, size) is not None:
                 pass
-            with (
-                self._replayed.read() as replayed,
-                closing(self._rows(table, source)) as stored,
-                closing(self._rows(table, replayed)) as expected,
-            ):
-                rows = self._merge(table, stored, expected, found)
-        return Step(rows, tuple(found))
+            with self._replayed.read() as replayed:
+                return side_by_side(table, self._log.log_id, source, replayed)
 
-    def _merge(
-        self, table: Table, stored: Iterator[dict[str, Any]], expected: Iterator[dict[str, Any]], found: list[Damage]
-    ) -> int:
-        """Both tables in the order of their primary key, side by side, until enough is found."""
-        key = [column.name for column in table.primary_key.columns]
-        rows = 0
-        left, right = next(stored, None), next(expected, None)
-        while left is not None or right is not None:
-            rows += 1
-            here = None if left is None else _ordered(left, key)
-            there = None if right is None else _ordered(right, key)
-            if there is None or (here is not None and here < there):
-                assert left is not None
-                found.append(_damage(table, key, left, "no row", "a row"))
-                left = next(stored, None)
-            elif here is None or there < here:
-                assert right is not None
-                found.append(_damage(table, key, right, "a row", "none"))
-                right = next(expected, None)
-            else:
-                assert left is not None and right is not None
-                differing = {name: value for name, value in right.items() if not _same(value, left[name])}
-                if differing:
-                    stated = {name: left[name] for name in differing}
-                    found.append(_damage(table, key, right, str(differing)[:200], str(stated)[:200]))
-                left, right = next(stored, None), next(expected, None)
-            if len(found) >= _MOST_NAMED:
-                break
-        return rows
 
-    def _rows(self, table: Table, connection: Connection) -> Generator[dict[str, Any], None, None]:
-        columns = table.primary_key.columns
-        # By bytes, as SQLite orders text anyway: a server's language must not decide.
-        collated = connection.dialect.name == "postgresql"
-        order = [c.collate("C") if collated and isinstance(c.type, Text) else c for c in columns]
-        query = select(table).where(of_log(connection, table, self._log.log_id)).order_by(*order)
-        with connection.execute(query.execution_options(yield_per=500)) as result:
-            for row in result.mappings():
-                yield dict(row)
+def side_by_side(table: Table, log_id: int, source: Connection, expected: Connection) -> Step:
+    """One table of a log as it is stored in `source` and as it must be, row by row, until enough is found."""
+    found: list[Damage] = []
+    with closing(_rows(table, log_id, source)) as stored, closing(_rows(table, log_id, expected)) as wanted:
+        return Step(_merge(table, stored, wanted, found), tuple(found))
+
+
+def _merge(
+    table: Table, stored: Iterator[dict[str, Any]], expected: Iterator[dict[str, Any]], found: list[Damage]
+) -> int:
+    """Both tables in the order of their primary key; how many rows there are."""
+    key = [column.name for column in table.primary_key.columns]
+    rows = 0
+    left, right = next(stored, None), next(expected, None)
+    while left is not None or right is not None:
+        rows += 1
+        here = None if left is None else _ordered(left, key)
+        there = None if right is None else _ordered(right, key)
+        if there is None or (here is not None and here < there):
+            assert left is not None
+            found.append(_damage(table, key, left, "no row", "a row"))
+            left = next(stored, None)
+        elif here is None or there < here:
+            assert right is not None
+            found.append(_damage(table, key, right, "a row", "none"))
+            right = next(expected, None)
+        else:
+            assert left is not None and right is not None
+            differing = {name: value for name, value in right.items() if not _same(value, left[name])}
+            if differing:
+                stated = {name: left[name] for name in differing}
+                found.append(_damage(table, key, right, str(differing)[:200], str(stated)[:200]))
+            left, right = next(stored, None), next(expected, None)
+        if len(found) >= _MOST_NAMED:
+            break
+    return rows
+
+
+def _rows(table: Table, log_id: int, connection: Connection) -> Generator[dict[str, Any], None, None]:
+    columns = table.primary_key.columns
+    # By bytes, as SQLite orders text anyway: a server's language must not decide.
+    collated = connection.dialect.name == "postgresql"
+    order = [c.collate("C") if collated and isinstance(c.type, Text) else c for c in columns]
+    query = select(table).where(of_log(connection, table, log_id)).order_by(*order)
+    with connection.execute(query.execution_options(yield_per=500)) as result:
+        for row in result.mappings():
+            yield dict(row)
 
 
 def _ordered(row: dict[str, Any], key: Sequence[str]) -> tuple[tuple[bool, Any], ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Table, text
 
+import suyuan.api.party_tables as party_tables
 import suyuan.api.tables as service_tables
 import suyuan.ledger.tables as ledger_tables
 from damaging import flip_cell, undo
@@ -24,6 +25,9 @@ from suyuan.ledger.lot_index import EMPTY
 from suyuan.ledger.rehash import Rehash
 from suyuan.ledger.scrub import Scrub
 from suyuan.trace.replay import DERIVED
+from suyuan.trace.rules.judging import Judging
+from suyuan.trace.rules.rejudging import Rejudging
+from suyuan.trace.rules.tables import JUDGED
 from suyuan.trace.shadow import Shadow
 from trace_world import AFTER_THE_SAMPLES, NAMES, REGISTRAR_KEY, TEMPLATES, TraceWorld, load, sample_lines
 
@@ -123,6 +127,33 @@ def test_a_flipped_bit_in_any_derived_table_is_found_and_the_row_named(filled: T
 def _count(database: Database, table: Table) -> int:
     with database.read() as connection:
         return int(connection.execute(text(f"SELECT count(*) FROM {table.name}")).scalar_one())
+
+
+@pytest.mark.slow
+def test_a_flipped_bit_in_any_table_of_findings_is_found_and_the_row_named(filled: TraceWorld) -> None:
+    judging = Judging(filled.log, TEMPLATES, NAMES, filled.clock)
+    judging.catch_up()
+    judging.release()
+    chance = random.Random(SEED)
+
+    def damaged() -> list[Damage]:
+        return [one for step in Rejudging(judging).steps() for one in step.damaged]
+
+    assert damaged() == []
+    flips = 0
+    for table in [table for table in JUDGED if _count(filled.database, table)]:
+        wanted, tries = 4, 0
+        while wanted and tries < 400:
+            tries += 1
+            flip = flip_cell(filled.database, table, chance)
+            if flip is None:
+                continue
+            found = damaged()
+            assert flip.named_by(found), f"seed {SEED}: {flip}: {[str(one) for one in found[:5]]}"
+            undo(filled.database, flip)
+            wanted -= 1
+            flips += 1
+    assert flips >= 4 and damaged() == []
 
 
 @pytest.mark.slow
@@ -233,7 +264,8 @@ def test_a_flipped_bit_in_a_tile_of_any_level_is_found(tall_log: Log) -> None:
 
 
 def test_every_table_that_follows_from_statements_or_holds_them_is_damaged_by_these_tests() -> None:
-    operational = {"scrub", "witnessed", "cosignature", "witness_state", "witness_alarm", "cosigning_round"}
+    operational = {"scrub", "witnessed", "cosignature", "witness_state", "witness_alarm", "cosigning_round", "judging"}
     declared = {table.name for table in ledger_tables.metadata.sorted_tables}
-    of_the_service = {table.name for table in vars(service_tables).values() if isinstance(table, Table)}
-    assert declared - operational - of_the_service == {table.name for table in (*LEDGER, *DERIVED)}
+    modules = (*vars(service_tables).values(), *vars(party_tables).values())
+    of_the_service = {table.name for table in modules if isinstance(table, Table)}
+    assert declared - operational - of_the_service == {table.name for table in (*LEDGER, *DERIVED, *JUDGED)}

@@ -40,7 +40,7 @@ class Judging:
         rules: Sequence[Rule] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        self._log = log
+        self.log = log
         self._templates = templates
         self._names = names
         self._clock = clock
@@ -62,8 +62,8 @@ class Judging:
         """
         judged = 0
         while not self._stopped.is_set():
-            with self._log.database.read() as connection:
-                size, cursor = self._log.state(connection).size, self._cursor(connection)
+            with self.log.database.read() as connection:
+                size, cursor = self.log.state(connection).size, self._cursor(connection)
             if cursor is not None and cursor[1] == self.digest and cursor[0] >= size:
                 return judged
             if not self._lease():
@@ -72,10 +72,10 @@ class Judging:
                 judged += self._judge_all(progress)
                 continue
             first, last = cursor[0], min(cursor[0] + PAGE, size)
-            engine = self._engine(whole=False)
-            with self._log.database.read() as connection:
-                engine.judge(connection, self._page(connection, first, last))
-            with self._log.database.write() as connection:
+            engine = self.engine(whole=False)
+            with self.log.database.read() as connection:
+                engine.judge(connection, self.page(connection, first, last))
+            with self.log.database.write() as connection:
                 self._move(connection, first, last)
                 engine.docket.flush(connection)
             judged += last - first
@@ -97,43 +97,50 @@ class Judging:
         return self._judge_all(progress) + self.catch_up(progress)
 
     def _judge_all(self, progress: Progress) -> int:
-        engine = self._engine(whole=True)
-        with self._log.database.read() as connection:
-            before, size = self._cursor(connection), self._log.state(connection).size
+        engine = self.engine(whole=True)
+        with self.log.database.read() as connection:
+            before, size = self._cursor(connection), self.log.state(connection).size
         for first in range(0, size, PAGE):
             last = min(first + PAGE, size)
-            with self._log.database.read() as connection:
-                engine.judge(connection, self._page(connection, first, last))
+            with self.log.database.read() as connection:
+                engine.judge(connection, self.page(connection, first, last))
             if self._stopped.is_set():
                 return 0
             self._lease()
             progress(last, size)
-        with self._log.database.write() as connection:
+        with self.log.database.write() as connection:
             if self._cursor(connection, lock=True) != before:
                 raise StaleWriter("another process judged meanwhile")
             engine.docket.flush(connection)
             self._set(connection, size)
         return size
 
-    def _engine(self, *, whole: bool) -> Engine:
-        return Engine(self._log, self._templates, self._names, self._rules, self._limits, whole=whole)
+    def engine(self, *, whole: bool) -> Engine:
+        """What judges: with `whole` from entry 0 and in memory."""
+        return Engine(self.log, self._templates, self._names, self._rules, self._limits, whole=whole)
 
-    def _page(self, connection: Connection, first: int, last: int) -> list[StoredEntry]:
-        found = self._log.statements(range(first, last), connection)
+    def page(self, connection: Connection, first: int, last: int) -> list[StoredEntry]:
+        """The entries `first` to `last` (exclusive)."""
+        found = self.log.statements(range(first, last), connection)
         return [found[index] for index in range(first, last)]
 
     # ------------------------------------------------------------ cursor and lease
 
+    def judged(self, connection: Connection) -> int | None:
+        """How many entries are judged by these rules and limits; None when they are to be judged again."""
+        cursor = self._cursor(connection)
+        return cursor[0] if cursor is not None and cursor[1] == self.digest else None
+
     def _cursor(self, connection: Connection, *, lock: bool = False) -> tuple[int, str] | None:
         """How many entries are judged, and by which rules; None when none ever was."""
         row = tables.judging.c
-        query = select(row.size, row.digest).where(row.log_id == self._log.log_id)
+        query = select(row.size, row.digest).where(row.log_id == self.log.log_id)
         found = connection.execute(query.with_for_update() if lock else query).one_or_none()
         return None if found is None or not found[1] else (found[0], found[1])
 
     def _move(self, connection: Connection, first: int, last: int) -> None:
         row = tables.judging.c
-        here = (row.log_id == self._log.log_id) & (row.size == first) & (row.digest == self.digest)
+        here = (row.log_id == self.log.log_id) & (row.size == first) & (row.digest == self.digest)
         moved = connection.execute(update(tables.judging).where(here).values(size=last))
         if moved.rowcount != 1:
             raise StaleWriter("another process judged meanwhile")
@@ -141,7 +148,7 @@ class Judging:
     def _set(self, connection: Connection, size: int) -> None:
         row = tables.judging.c
         values: dict[str, Any] = {"size": size, "digest": self.digest}
-        connection.execute(update(tables.judging).where(row.log_id == self._log.log_id).values(**values))
+        connection.execute(update(tables.judging).where(row.log_id == self.log.log_id).values(**values))
 
     def _lease(self, *, take: bool = False) -> bool:
         """Whether this one may work now; renewed at half time. With `take` whoever else has it loses it."""
@@ -149,13 +156,13 @@ class Judging:
         if not take and self._held_until - now > LEASE_MS // 2:
             return True
         row = tables.judging.c
-        mine = row.log_id == self._log.log_id
-        with self._log.database.write() as connection:
+        mine = row.log_id == self.log.log_id
+        with self.log.database.write() as connection:
             held = connection.execute(select(row.holder, row.held_until_ms).where(mine).with_for_update()).one_or_none()
             if held is None:
                 connection.execute(
                     insert(tables.judging).values(
-                        log_id=self._log.log_id, size=0, digest="", holder=self._me, held_until_ms=now + LEASE_MS
+                        log_id=self.log.log_id, size=0, digest="", holder=self._me, held_until_ms=now + LEASE_MS
                     )
                 )
             elif take or held[0] in (None, self._me) or held[1] < now:
@@ -170,8 +177,8 @@ class Judging:
         """Lets another process work at once."""
         if self._held_until:
             row = tables.judging.c
-            mine = (row.log_id == self._log.log_id) & (row.holder == self._me)
-            with self._log.database.write() as connection:
+            mine = (row.log_id == self.log.log_id) & (row.holder == self._me)
+            with self.log.database.write() as connection:
                 connection.execute(update(tables.judging).where(mine).values(holder=None))
             self._held_until = 0
 
@@ -180,15 +187,15 @@ class Judging:
         table = tables.finding.c
         query = (
             select(table.severity, func.count())
-            .where(table.log_id == self._log.log_id, table.status.in_(("open", "confirmed")))
+            .where(table.log_id == self.log.log_id, table.status.in_(("open", "confirmed")))
             .group_by(table.severity)
         )
-        with self._log.database.read() as connection:
+        with self.log.database.read() as connection:
             return dict(connection.execute(query).tuples().all())
 
     def forget(self) -> None:
         """Empties what was found: everything is judged again next time."""
-        with self._log.database.write() as connection:
+        with self.log.database.write() as connection:
             for table in (*reversed(tables.JUDGED), tables.judging):
-                connection.execute(delete(table).where(table.c.log_id == self._log.log_id))
+                connection.execute(delete(table).where(table.c.log_id == self.log.log_id))
         self._held_until = 0

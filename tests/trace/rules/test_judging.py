@@ -111,13 +111,13 @@ def test_a_judgement_that_was_overtaken_writes_nothing(town: Town, monkeypatch: 
     town.refine({town.crude(): 100}, {"JZ1": 104})
     slow, fast = town.judged.another(), town.judged.another()
     monkeypatch.setattr(slow, "_lease", lambda **_: True)
-    engine = slow._engine
+    engine = slow.engine
 
     def overtaken(*, whole: bool) -> Any:
         fast.judge_all()
         return engine(whole=whole)
 
-    monkeypatch.setattr(slow, "_engine", overtaken)
+    monkeypatch.setattr(slow, "engine", overtaken)
     with pytest.raises(StaleWriter):
         slow.catch_up()
     fast.release()
