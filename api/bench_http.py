@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ class Place:
         self.bearer = f"Bearer {services.api_keys.grant(request.encode('ascii')).secret}"
         record = {
             "stage": "common.introduced",
-            "time": "2026-03-18T08:00:00+08:00",
+            "time": datetime.now(timezone(timedelta(hours=8))).isoformat(timespec="seconds"),
             "place": "520328101",
             "lot": "measured",
             "quantity": 12,
