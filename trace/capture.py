@@ -47,6 +47,7 @@ __all__ = ["ACCEPTED", "Capture", "Prepared", "Receipt", "Submission", "Unread"]
 
 ACCEPTED = (
     "trace-event+sd-jwt", "actor+jwt", "key+jwt", "credential+jwt", "recall+jwt", "notice+jwt", "erasure+jwt",
+    "codes+jwt",
 )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from ..ledger.rows import Row, Rows
 from ..ledger.statement import Statement, parse_statement
 from ..ledger.subjects import correction_chain, subjects_of
 from . import tables
+from .code_sets import RANGES, CodeSets, subject_of_codes
+from .code_sets import check_form as check_codes_form
 from .custody import Effects, check_custody, effects
 from .delegation import CREDENTIAL_TYPE
 from .erasure import LABELS, Erased, check_erasure, check_form
@@ -25,7 +27,7 @@ from .key_rows import key_record, key_row
 from .naming import Names
 from .notices import check_notice
 from .parties import check_actor, check_credential
-from .projection import Coming, Logged, Projection
+from .projection import Coming, Logged, Projection, lot_subjects
 from .recalls import MOVING, RETURNED, check_recall
 from .record import Record, decompose
 from .schema import parse_time
@@ -132,6 +134,8 @@ class Judge:
                 self._judge_recall(prepared)
             case "notice":
                 self._judge_notice(prepared)
+            case "codes":
+                self._judge_codes(prepared)
             case "erasure":
                 self._erasing[statement.signing_hash] = self._judge_erasure(prepared, time_ms)
         corrected = correction_chain(statement.body, self._published) if statement.claim == "event" else None
@@ -207,6 +211,7 @@ class Judge:
             earlier = effects(decompose(corrected.body, stage, self._names), stage, actor, self._names)
         change = check_custody(record, stage, actor, roles, self._names, self._projection, earlier)
         self._check_recalled(record, stage, actor, change)
+        self._check_items(record, stage, actor)
         self._effects = (prepared, change)
 
     def _judge_recall(self, prepared: Prepared) -> None:
@@ -215,6 +220,25 @@ class Judge:
             raise _refuse("actor-unknown", "/iss", "签发者没有登记", "the issuer is not registered")
         projection = self._projection
         check_recall(prepared.body, issuer, self._names, projection.recalls, projection.nodes.get, self._county)
+
+    def _judge_codes(self, prepared: Prepared) -> None:
+        body, issuer, projection = prepared.body, prepared.statement.iss, self._projection
+        self._known_actor(issuer, "/iss")
+        check_codes_form(body)
+        node = projection.nodes.get(subject_of_codes(body))
+        projection.code_sets.flush()
+        holder = projection.product_holder(body["gtin"])
+        CodeSets(self._connection, self._log.log_id).check(body, issuer, node, holder)
+
+    def _check_items(self, record: Record, stage: Stage, actor: str) -> None:
+        if not (record.get("kde") or {}).get(RANGES):
+            return
+        projection = self._projection
+        projection.code_sets.flush()
+        subject = next(lot_subjects(record, self._names), "")
+        CodeSets(self._connection, self._log.log_id).check_ranges(
+            record, stage.id, actor, projection.nodes.get(subject)
+        )
 
     def _judge_notice(self, prepared: Prepared) -> None:
         issuer = self._projection.actors.get(prepared.statement.iss)

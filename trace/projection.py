@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from ..ledger.errors import Refusal
 from ..ledger.reader import StoredEntry
 from ..ledger.rows import Row, Rows
 from ..ledger.statement import dump_json, open_disclosures, parse_statement
 from . import tables
+from .code_sets import RANGES, range_rows, subject_of_codes
 from .custody import Effects, effects, micro
 from .delegation import Delegation, delegations_to, holder
 from .naming import Names
@@ -148,6 +149,8 @@ class Projection:
         self.recalls = Recalls(connection, log_id)
         self.notices = Rows(connection, tables.notice, ("entry",), **log)
         self.notice_lots = Rows(connection, tables.notice_lot, ("entry", "node_id"), **log)
+        self.code_sets = Rows(connection, tables.code_set, ("entry",), **log)
+        self.item_ranges = Rows(connection, tables.item_range, ("entry", "position"), **log)
         self.labels = Rows(connection, tables.lot_label, ("entry", "position"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
         self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
@@ -275,6 +278,8 @@ class Projection:
                 self._apply_recall(logged)
             case "notice+jwt":
                 self._apply_notice(logged)
+            case "codes+jwt":
+                self._apply_codes(logged)
             case _:
                 pass  # keys are the ledger's own projection
 
@@ -283,6 +288,7 @@ class Projection:
         for rows in (
             self.actors, self.credentials, self.registrations, self.nodes, self.processes, self.events,
             self.event_nodes, self.holdings, self.transfers, self.sales, self.notices, self.notice_lots,
+            self.code_sets, self.item_ranges,
             self.labels, self.attachments, self.issued,
         ):  # fmt: skip
             rows.flush()
@@ -349,6 +355,7 @@ class Projection:
         process = self._process(record, stage, actor)
         if corrected is not None:
             self._forget_flows(corrected["entry"])
+            self._forget_items(corrected["entry"])
             self._count_again(corrected["process_id"])
             self.events.put({**corrected, "corrected_by": logged.index})
         time = parse_time(record["time"])
@@ -372,6 +379,7 @@ class Projection:
             self.issued.add({"actor": actor, "entry": logged.index})
         self._apply_mentions(logged, record, stage, process, actor)
         self._apply_effects(done)
+        self._apply_items(logged.index, record, stage)
         if process is not None and self.recalls.in_force:
             self._recall_made(logged.index, process, corrected)
         for position, label in enumerate(record.get("labels", ())):
@@ -403,6 +411,35 @@ class Projection:
         lots = [self.nodes.get(self._names.subject(uri, "")) for uri in notice["lots"]]
         for node in sorted({lot["id"] for lot in lots if lot is not None}):
             self.notice_lots.add({"entry": logged.index, "node_id": node})
+
+    def _apply_codes(self, logged: Logged) -> None:
+        codes = logged.body
+        self.code_sets.add(
+            {
+                "entry": logged.index,
+                "node_id": self._node(subject_of_codes(codes), "lot")["id"],
+                "issuer": logged.issuer,
+                "first": codes["first"],
+                "count": codes["count"],
+                "root": codes["root"],
+            }
+        )
+
+    def _apply_items(self, entry: int, record: Record, stage: Stage) -> None:
+        if not (record.get("kde") or {}).get(RANGES):
+            return
+        lot = self._node(next(lot_subjects(record, self._names)), "lot")
+        parent = record.get("parent")
+        unit = None if parent is None else self._node(self._names.subject(parent, ""), "unit")["id"]
+        for row in range_rows(record, stage.disposition, entry, lot["id"], unit):
+            self.item_ranges.add(row)
+
+    def _forget_items(self, entry: int) -> None:
+        """What a corrected event said of items no longer counts."""
+        self.item_ranges.flush()
+        table = tables.item_range
+        here = (table.c.log_id == self._log_id) & (table.c.entry == entry)
+        self._connection.execute(delete(table).where(here))
 
     def _recall_made(self, entry: int, process: int, corrected: Row | None) -> None:
         """What a transformation made of recalled lots is recalled; a correction may also end that."""

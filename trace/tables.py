@@ -253,6 +253,38 @@ class NoticeLotRow(StrictTable, table=True):
     node_id: int = key_column()
 
 
+class CodeSetRow(StrictTable, table=True):
+    """Codes committed for the items of a lot (formats section 8); what they follow from is no part of the ledger."""
+
+    __tablename__ = "code_set"
+    __table_args__ = strict(Index("code_set_of_node", "node_id", "first"))
+    log_id: int = key_column()
+    entry: int = key_column()
+    node_id: int = Field(sa_type=Int64)
+    issuer: str = Field(sa_type=Text)
+    first: int = Field(sa_type=Int64)
+    count: int = Field(sa_type=Int64)
+    root: str = Field(sa_type=Text)
+    """Base64, as stated."""
+
+
+class ItemRangeRow(StrictTable, table=True):
+    """Items of a lot that an event names by their numbers, and what it makes of them; gone when it is corrected."""
+
+    __tablename__ = "item_range"
+    __table_args__ = strict(Index("item_range_of_node", "node_id", "first", "last"))
+    log_id: int = key_column()
+    entry: int = key_column()
+    position: int = key_column()
+    node_id: int = Field(sa_type=Int64)
+    state: str = Field(sa_type=Text)
+    """activated, packed, shipped, sold, returned or void."""
+    first: int = Field(sa_type=Int64)
+    last: int = Field(sa_type=Int64)
+    unit: int | None = Field(sa_type=Int64)
+    """Node of the case or pallet they were packed into."""
+
+
 class LabelRow(StrictTable, table=True):
     """A maker's own label of a lot (private)."""
 
@@ -300,12 +332,14 @@ recall = table_of(RecallRow)
 recall_lot = table_of(RecallLotRow)
 notice = table_of(NoticeRow)
 notice_lot = table_of(NoticeLotRow)
+code_set = table_of(CodeSetRow)
+item_range = table_of(ItemRangeRow)
 lot_label = table_of(LabelRow)
 attachment_use = table_of(AttachmentUseRow)
 issued = table_of(IssuedRow)
 
 PROJECTIONS = (
     actor, credential, registration, node, process, event, event_node, holding, transfer, sale, recall, recall_lot,
-    notice, notice_lot, lot_label, attachment_use, issued,
+    notice, notice_lot, code_set, item_range, lot_label, attachment_use, issued,
 )  # fmt: skip
 """Every projection table, in an order in which they can be filled."""

@@ -267,12 +267,6 @@ def test_what_is_meant_for_another_log_or_later_is_refused(trade: Trade) -> None
     world, grower = trade.world, trade.grower
     with world.refused("audience", "/aud"):
         world.submit(world.sign_record(grower, trade.harvest(), aud="other.example/1"), grower.id)
-    for typ, body in (
-        ("notice+jwt", {"lots": [NAMES.absolute(f"/01/{GTIN}/10/A")]}),
-        ("codes+jwt", {"gtin": GTIN, "lot": "A", "first": 1, "count": 1, "root": "x"}),
-    ):
-        with world.refused("kind-not-accepted", "/typ"):
-            world.submit(world.sign(typ, body, grower), grower.id)
     assert world.log.origin == ORIGIN
 
 
