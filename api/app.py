@@ -72,6 +72,7 @@ ROUTERS = (
     complaints.router,
     health.router,
     pages.router,
+    resolver.compressed,
 )
 _ABOUT = (
     "溯源：从田间到餐桌，逐环节签名、上链、可验证。"

@@ -32,6 +32,9 @@ logger = logging.getLogger("suyuan.service")
 COST_OF_WRONG_CREDENTIALS = 20.0
 _UNMETERED = frozenset({"/livez", "/readyz"})
 _FOR_PROGRAMS = ("/api/", "/log/", "/attachments/", "/proof", "/openapi.json", "/livez", "/readyz", "/.well-known/")
+_FOR_SCRIPTS = ("/01/", "/00/", "/lot/", "/plot/", "/resolve/", "/.well-known/gs1resolver")
+"""What scripts of other hosts may read, refusals included (the resolver standard's CORS)."""
+_CORS = (b"access-control-allow-origin", b"*")
 SECURITY_HEADERS: Mapping[str, str] = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -77,7 +80,8 @@ class Edge:
         state: dict[str, Any] = scope.setdefault("state", {})
         request_id = secrets.token_hex(8)
         started = time.perf_counter()
-        answer = _Answer(send, request_id, bodiless=scope["method"] == "HEAD")
+        readable = scope["path"].startswith(_FOR_SCRIPTS)
+        answer = _Answer(send, request_id, bodiless=scope["method"] == "HEAD", readable=readable)
         method = scope["method"]
         if answer.bodiless:
             scope = {**scope, "method": "GET"}
@@ -133,8 +137,9 @@ class Edge:
 class _Answer:
     """`send`, with headers added and the status noted; drops the body of an answer to HEAD."""
 
-    def __init__(self, send: Send, request_id: str, *, bodiless: bool) -> None:
+    def __init__(self, send: Send, request_id: str, *, bodiless: bool, readable: bool) -> None:
         self._send = send
+        self._added = [*_SECURITY_HEADERS, *([_CORS] if readable else [])]
         self._request_id = request_id
         self.bodiless = bodiless
         self.status = 0
@@ -146,7 +151,7 @@ class _Answer:
             given = {name for name, _ in headers}
             message["headers"] = [
                 *headers,
-                *(header for header in _SECURITY_HEADERS if header[0] not in given),
+                *(header for header in self._added if header[0] not in given),
                 (b"x-request-id", self._request_id.encode("ascii")),
             ]
         elif message["type"] == "http.response.body" and self.bodiless:

@@ -36,6 +36,15 @@ def preferred_type(connection: HTTPConnection, offered: Sequence[str]) -> str | 
     return best
 
 
+def liking(header: str, value: str) -> float:
+    """How well a header of weighted wishes (Accept, Accept-Language) likes `value`; 0 where it does not say."""
+    wishes = list(_weighted(header))
+    if "/" in value:
+        return _quality(value, wishes)
+    tagged = [(tag.partition("-")[0], quality) for tag, quality in wishes]
+    return max((quality for tag, quality in tagged if tag in (value, "*")), default=0.0)
+
+
 def wants_html(connection: HTTPConnection) -> bool:
     """Whether a person's browser is asking: HTML is named and liked no less than JSON."""
     ranges = list(_weighted(connection.headers.get("accept", "")))

@@ -41,6 +41,7 @@ from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
 from .complaints import Complaints
 from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
+from .item_states import ItemLookup, no_items
 from .notifications import Notifications
 from .rate_limit import RateLimit
 from .security import ApiKeys, Caller
@@ -99,6 +100,7 @@ class Services:
     webhooks: Webhooks
     complaints: Complaints
     complaint_limit: RateLimit
+    items: ItemLookup = no_items
     scrub: ScrubThread | None = None
     halted: LogHalted | None = None
     """Why the log refused to sign when it was last asked; None while it signs."""

@@ -20,6 +20,7 @@ PREFIX = "SUYUAN_"
 CONFIG_NAME = "config.toml"
 _HOST = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*(:[1-9][0-9]{0,4})?")
 _ORIGIN = re.compile(r"[a-z0-9][a-z0-9.-]*(:[1-9][0-9]{0,4})?(/[A-Za-z0-9._~-]+)*")
+_HANDLE = re.compile(r"[0-9]+(\.[0-9A-Za-z]+){1,5}=([0-9]{14}|[0-9A-Z]{17,18})")
 # Variables of this prefix that belong to tests or to the settings file itself.
 _NOT_SETTINGS = re.compile(r"SUYUAN_(TEST_.*|CONFIG|CRASH_POINT|SHARED_DATA)")
 _KILO, _MEGA = 1024, 1024 * 1024
@@ -116,6 +117,8 @@ class Settings(BaseModel):
     """Complaints an hour that one address may go on filing, and may file at once."""
     complaint_contact_days: Annotated[int, Field(ge=1, le=3_650)] = 180
     """A consumer's contact is deleted this long after the complaint."""
+    handles: tuple[str, ...] = ()
+    """Industrial-internet prefixes and whose lots they name: `88.<node>.<enterprise>=<GTIN or actor id>`."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
     """How long a stopping service waits for requests under way."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -150,6 +153,16 @@ class Settings(BaseModel):
             ipaddress.ip_address(proxy)
         return listed
 
+    @field_validator("handles", mode="before")
+    @classmethod
+    def _handles_name_products_or_actors(cls, handles: Any) -> Any:
+        if isinstance(handles, str):
+            handles = [part.strip() for part in handles.split(",") if part.strip()]
+        for handle in handles:
+            if not _HANDLE.fullmatch(handle):
+                raise ValueError("88.100.1=09520001000010: a prefix, and a GTIN of 14 digits or an actor id")
+        return handles
+
     @model_validator(mode="after")
     def _makes_sense_together(self) -> Self:
         if self.key_passphrase is not None and self.key_passphrase_file is not None:
@@ -161,6 +174,11 @@ class Settings(BaseModel):
         if self.registrar_key is not None and self.registrar_jwk is not None:
             raise ValueError("give registrar_key or registrar_jwk, not both")
         return self
+
+    @property
+    def handle_owners(self) -> Mapping[str, str]:
+        """`handles`, by prefix."""
+        return dict(handle.split("=", 1) for handle in self.handles)
 
     @property
     def effective_state_file(self) -> Path:

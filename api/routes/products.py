@@ -8,21 +8,31 @@ from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from fastapi import APIRouter, Query, Request
-from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
 from ...ledger.errors import Refusal
 from ...ledger.subjects import subject_of
 from ...qr import digital_link, symbol
-from ...trace.tables import node
+from ...qr.errors import DigitalLinkError
 from ...trace.viewer import Viewer
 from ..answers import media, problems
 from ..dependencies import ReaderDep, ServicesDep
 from ..json_answers import json_bytes
 from ..negotiation import language_of, preferred_type
 from ..pages.render import PageUrls, render_product
-from ..problems import HttpRefusal, not_found
+from ..problems import HttpRefusal
 from ..services import Services
+from .resolver import (
+    BEYOND_LEVELS,
+    OPEN,
+    asks_for_links,
+    general_path,
+    links_at,
+    linkset_header,
+    newest_lot,
+    partly_compressed,
+    unknown,
+)
 
 router = APIRouter(tags=["产品 products"])
 
@@ -39,11 +49,6 @@ _ABOUT = (
     "`?lang=zh|en` or Accept-Language, `?large=1` for large letters. Another spelling of the name redirects (308). "
     f"`Accept: {PROOF_TYPE}` gives the proof bundle."
 )
-
-
-def _unknown() -> HttpRefusal:
-    """The one answer for whatever is not there, so that nobody learns which serials or lots exist by asking."""
-    return not_found("没有查到这个产品或批次", "no such product or lot is known here")
 
 
 @router.get(
@@ -128,10 +133,10 @@ def qr_symbol(
     _refuse_items(urlsplit(uri).path)
     subject = services.names.subject(uri, "uri")
     if not subject.startswith("01/"):
-        raise _unknown()
+        raise unknown()
     with services.heavy():
         if services.history.lot(uri, _ANYBODY) is None:
-            raise _unknown()
+            raise unknown()
     drawn = symbol.encode(uri)
     headers = {"Cache-Control": "public, max-age=86400"}
     if form == "png":
@@ -141,29 +146,26 @@ def qr_symbol(
 
 def _digital_link_page(request: Request, services: Services) -> Response:
     path = _raw_path(request)
-    link = digital_link.parse(services.names.absolute(path), lenient=True)
-    if link.stem or {ai for ai, _ in link.identifiers} - {"00", "01", "10", "21"}:
-        raise _unknown()
+    try:
+        link = digital_link.parse(services.names.absolute(path), lenient=True)
+    except DigitalLinkError:
+        compressed = partly_compressed(request, services, path)
+        if compressed is None:
+            raise
+        return compressed
+    ais = {ai for ai, _ in link.identifiers}
+    if link.stem or ais - {"00", "01", "10", "21", *BEYOND_LEVELS}:
+        raise unknown()
     if link.path != path:
         return _redirect(request, link.path, 308)
+    if ais & BEYOND_LEVELS:
+        return _redirect(request, general_path(path), 307)
+    if asks_for_links(request):
+        return links_at(request, services, path)
     _refuse_items(link.path)
     if link.gtin is not None and link.lot is None:
-        return _redirect(request, urlsplit(_newest_lot(services, link.gtin)).path, 307)
+        return _redirect(request, urlsplit(newest_lot(services, link.gtin)).path, 307)
     return _show(request, services, path)
-
-
-def _newest_lot(services: Services, gtin: str) -> str:
-    table = node.c
-    with services.database.read() as connection:
-        subject = connection.execute(
-            select(table.subject)
-            .where(table.log_id == services.log.log_id, table.gtin == gtin, table.made_entry.is_not(None))
-            .order_by(table.made_entry.desc())
-            .limit(1)
-        ).scalar_one_or_none()
-    if subject is None:
-        raise _unknown()
-    return services.names.uri(subject)
 
 
 def _own_name_page(request: Request, services: Services) -> Response:
@@ -173,8 +175,10 @@ def _own_name_page(request: Request, services: Services) -> Response:
     try:
         subject_of(services.names.absolute(canonical))
     except Refusal:
-        raise _unknown() from None
-    return _show(request, services, path) if canonical == path else _redirect(request, canonical, 308)
+        raise unknown() from None
+    if canonical != path:
+        return _redirect(request, canonical, 308)
+    return links_at(request, services, path) if asks_for_links(request) else _show(request, services, path)
 
 
 def _raw_path(request: Request) -> str:
@@ -186,13 +190,14 @@ def _raw_path(request: Request) -> str:
 def _refuse_items(path: str) -> None:
     """Serials are known by the code sets committed on the ledger; this version takes none, so every item is unknown."""
     if "/21/" in path:
-        raise _unknown()
+        raise unknown()
 
 
 def _redirect(request: Request, path: str, status: int) -> Response:
     query = request.url.query
     location = path + (f"?{query}" if query else "")
-    return RedirectResponse(location, status, headers={"Cache-Control": _SHORT})
+    link = linkset_header(request.app.state.services.names.absolute(path))
+    return RedirectResponse(location, status, headers={**OPEN, "Cache-Control": _SHORT, "Link": link})
 
 
 def _show(request: Request, services: Services, path: str) -> Response:
@@ -209,17 +214,17 @@ def _show(request: Request, services: Services, path: str) -> Response:
         )
     if wanted == PROOF_TYPE:
         return _proof(request, services, uri, _ANYBODY)
-    vary = {"Vary": "Accept, Accept-Language"}
+    vary = {"Vary": "Accept, Accept-Language", "Link": linkset_header(uri), **OPEN}
     if wanted == JSON:
         with services.heavy():
             lot = services.history.lot(uri, _ANYBODY)
         if lot is None:
-            raise _unknown()
+            raise unknown()
         return _tagged(request, json_bytes(lot), JSON, vary)
     with services.heavy():
         story = services.history.story(uri, _ANYBODY)
     if story is None:
-        raise _unknown()
+        raise unknown()
     language = language_of(request)
     urls = PageUrls(page=path, proof=f"/proof?uri={quote(uri, safe='')}")
     complaints = services.complaints.public(uri) if story.kind == "lot" else None
@@ -232,7 +237,7 @@ def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Re
     with services.heavy():
         bundle = services.history.bundle(uri, reader)
     if bundle is None:
-        raise _unknown()
+        raise unknown()
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in uri.rpartition("/")[2])
     headers = {
         "Content-Disposition": f'attachment; filename="{name}.proof.json"',

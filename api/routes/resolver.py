@@ -1,17 +1,53 @@
-"""The resolver description file of GS1 Digital Link: which host the URIs of this ledger begin with."""
+"""The resolver of GS1 Digital Links: description file, linksets, redirects by link type, compressed links, handles."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote, urlsplit
 
-from fastapi import APIRouter
-from starlette.responses import Response
+from fastapi import APIRouter, Request
+from sqlalchemy import select
+from starlette.responses import RedirectResponse, Response
 
-from ..answers import problems
+from ...qr.compression import Decompressed, decompress, looks_compressed
+from ...qr.errors import DigitalLinkError
+from ...trace.tables import node
+from ...trace.viewer import Viewer
+from ..answers import media, problems
 from ..dependencies import ServicesDep
-from ..json_answers import json_response
+from ..json_answers import json_bytes, json_response
+from ..links import (
+    CONTEXT,
+    CONTEXT_PATH,
+    EPCIS_PATH,
+    GS1,
+    HOUSE,
+    LINKSET,
+    Level,
+    best,
+    levels_of,
+    link_type,
+    linkset,
+    target,
+)
+from ..negotiation import preferred_type
+from ..problems import HttpRefusal, not_found
+from ..services import Services
 
 router = APIRouter(tags=["产品 products"])
+compressed = APIRouter(tags=["产品 products"])
+"""Any single segment that nothing else has taken: stands behind all other routes."""
+
+_HTML, _JSON = "text/html", "application/json"
+OPEN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Link, Location, ETag"}
+"""Headers by which scripts of other hosts may read an answer (CORS)."""
+BEYOND_LEVELS = frozenset({"22", "235"})
+"""Qualifiers that are no level here: a consumer variant, a third party's extension. The level above answers."""
+_METHODS = "GET, HEAD, OPTIONS"
+_SHORT = "public, max-age=30"
+_ANYBODY = Viewer(None)
 
 
 @router.get(
@@ -21,12 +57,229 @@ router = APIRouter(tags=["产品 products"])
     response_model=dict[str, Any],
     responses=problems(429),
 )
-def describe(services: ServicesDep) -> Response:
+def describe(request: Request, services: ServicesDep) -> Response:
     document = {
         "name": "溯源 Suyuan",
         "resolverRoot": services.names.base,
         "supportedPrimaryKeys": ["01", "00"],
-        "validatesResolverRequests": False,
-    }
-    headers = {"Access-Control-Allow-Origin": "*"}
-    return json_response(document, headers=headers, cache="public, max-age=3600")
+        "supportedLinkType": [
+            {"namespace": GS1, "prefix": "gs1:", "profile": "https://www.gs1.org/voc/?show=linktypes"},
+            {"namespace": HOUSE, "prefix": "suyuan:"},
+        ],
+        "supportedContextValuesEnumerated": [],
+        "activeLinkTypes": {
+            language: [_prefixed(name) for name in _active(request)] for language in ("zh", "en")
+        },
+        "linkTypeDefaultCanBeLinkset": False,
+        "validatesResolverRequests": True,
+        "compressedLinks": True,
+        "linksetContext": services.names.absolute(CONTEXT_PATH),
+        "industrialInternetPrefixes": sorted(services.settings.handle_owners),
+    }  # fmt: skip
+    return json_response(document, headers=OPEN, cache="public, max-age=3600")
+
+
+def _active(request: Request) -> list[str]:
+    own = [GS1 + name for name in ("defaultLink", "pip", "traceability", "certificationInfo", "recallStatus")]
+    return [*own, *([GS1 + "epcis"] if _serves_epcis(request) else []), HOUSE + "proof"]
+
+
+def _prefixed(name: str) -> str:
+    return name.replace(GS1, "gs1:").replace(HOUSE, "suyuan:")
+
+
+@router.get(
+    CONTEXT_PATH,
+    summary="链接集的 JSON-LD 上下文 / JSON-LD context of linksets",
+    response_model=dict[str, Any],
+    responses=problems(429),
+)
+def context() -> Response:
+    headers = {**OPEN, "Cache-Control": "public, max-age=86400"}
+    return Response(json.dumps(CONTEXT), 200, headers, "application/ld+json")
+
+
+@router.get(
+    "/resolve/{handle:path}",
+    summary="工业互联网标识解析 / Resolving an industrial-internet identifier",
+    description=(
+        "`88.<node>.<enterprise>/<lot>` or `.../<lot>.<serial>` under a prefix that this service is set up for. Leads "
+        "to the page (307); `Accept: application/json` gives the identifier, the URI it stands for and its links."
+    ),
+    response_class=Response,
+    responses={200: media("标识与链接 / identifier and links", {_JSON: {"type": "object"}}), **problems(404, 429, 503)},
+)
+def resolve_handle(request: Request, services: ServicesDep, handle: str) -> Response:
+    path = _of_handle(services, handle)
+    if asks_for_links(request):
+        return links_at(request, services, path)
+    if preferred_type(request, (_HTML, _JSON)) != _JSON:
+        return _to(path, request.url.query)
+    levels = levels_at(request, services, path)
+    document = {"handle": handle, "uri": levels[-1].uri, **linkset(levels)}
+    return Response(json_bytes(document), 200, {**OPEN, "Cache-Control": _SHORT, "Vary": "Accept"}, _JSON)
+
+
+def _of_handle(services: Services, handle: str) -> str:
+    """The path of what a handle names. A lot number may hold dots: a serial is what follows the last, 20 long."""
+    prefix, _, suffix = handle.partition("/")
+    owner = services.settings.handle_owners.get(prefix)
+    if owner is None or not suffix:
+        raise unknown()
+    lot, dot, serial = suffix.rpartition(".")
+    if not dot or len(serial) != _SERIAL_LENGTH:
+        lot, serial = suffix, ""
+    if not owner.isdigit():
+        return f"/lot/{owner}/{quote(lot, safe='')}" + (f"/21/{quote(serial, safe='')}" if serial else "")
+    return f"/01/{owner}/10/{quote(lot, safe='')}" + (f"/21/{quote(serial, safe='')}" if serial else "")
+
+
+_SERIAL_LENGTH = 20
+
+
+@compressed.get(
+    "/{code}",
+    summary="压缩的数字链接 / A compressed Digital Link",
+    description="Base64url by GS1 Digital Link: Compression. Leads to the uncompressed spelling, or gives its links.",
+    status_code=307,
+    response_class=Response,
+    responses=problems(400, 404, 429, 503),
+)
+def compressed_link(request: Request, services: ServicesDep, code: str) -> Response:
+    if not looks_compressed(code):
+        raise not_found()
+    try:
+        found = decompress(services.names.host, code)
+    except DigitalLinkError as error:
+        if error.rule == "compressed":
+            raise not_found() from None
+        raise
+    return _uncompressed(request, services, found)
+
+
+def partly_compressed(request: Request, services: Services, path: str) -> Response | None:
+    """The answer for `/01/<gtin>/<base64url>`; None where the path is nothing of the kind."""
+    parts = path.strip("/").split("/")
+    if len(parts) != 3 or not looks_compressed(parts[2]):
+        return None
+    try:
+        return _uncompressed(request, services, decompress(services.names.host, parts[2], [(parts[0], parts[1])]))
+    except DigitalLinkError:
+        return None
+
+
+def _uncompressed(request: Request, services: Services, found: Decompressed) -> Response:
+    same_as = (f'<{services.names.absolute(found.path)}>; rel="owl:sameAs"',)
+    if not asks_for_links(request):
+        query = "&".join(part for part in (found.query, request.url.query) if part)
+        return _to(found.path, query, same_as)
+    return links_at(request, services, found.path, same_as)
+
+
+# ---------------------------------------------------------------- links of a thing
+
+
+def unknown() -> HttpRefusal:
+    """The one answer for whatever is not there, so that nobody learns which serials or lots exist by asking."""
+    return not_found("没有查到这个产品或批次", "no such product or lot is known here")
+
+
+def asks_for_links(request: Request) -> bool:
+    """Whether a request is for a linkset or for a link of some type, and not for the thing's page."""
+    if "linkType" in request.query_params:
+        return True
+    accept = request.headers.get("accept", "")
+    return "linkset" in accept and preferred_type(request, (_HTML, LINKSET, _JSON)) == LINKSET
+
+
+def links_at(request: Request, services: Services, path: str, same_as: Sequence[str] = ()) -> Response:
+    """The linkset of `path` (canonical), or the redirect to the link of the type asked for.
+
+    Raises HttpRefusal 404 for what is unknown, and for a link type that it has not.
+    """
+    return _links(request, services, levels_at(request, services, path), same_as)
+
+
+def _links(request: Request, services: Services, levels: Sequence[Level], same_as: Sequence[str]) -> Response:
+    wanted = request.query_params.get("linkType", "linkset")
+    if wanted in ("linkset", "all"):
+        described = f'<{services.names.absolute(CONTEXT_PATH)}>; rel="http://www.w3.org/ns/json-ld#context"'
+        own = f'{described}; type="application/ld+json"'
+        headers = {**OPEN, "Link": ", ".join((own, *same_as)), "Cache-Control": _SHORT, "Vary": "Accept"}
+        return Response(json_bytes(linkset(levels)), 200, headers, LINKSET)
+    found = best(request, levels, link_type(wanted))
+    if found is None:
+        raise HttpRefusal(
+            404, "link-type", field="linkType", zh="没有这种类型的链接", en="there is no link of this type",
+            expected=", ".join(dict.fromkeys(_prefixed(link.type) for level in levels for link in level.links)),
+        )  # fmt: skip
+    link = ", ".join((linkset_header(levels[-1].uri), *same_as))
+    headers = {**OPEN, "Link": link, "Cache-Control": _SHORT, "Vary": "Accept, Accept-Language"}
+    return RedirectResponse(target(services.names, found, request.url.query), 307, headers=headers)
+
+
+def linkset_header(uri: str) -> str:
+    """The Link header by which any answer about `uri` tells where its linkset is (RFC 9264 section 6)."""
+    return f'<{uri}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'
+
+
+def levels_at(request: Request, services: Services, path: str) -> list[Level]:
+    """The levels of what stands at `path`, with their links. Raises HttpRefusal 404."""
+    lot, _, serial = path.partition("/21/")
+    if serial and services.items(path) is None:
+        raise unknown()
+    uri = services.names.absolute(lot)
+    if lot.startswith("/01/") and "/10/" not in lot:
+        uri = newest_lot(services, lot.removeprefix("/01/"))
+    with services.heavy():
+        story = services.history.story(uri, _ANYBODY)
+    if story is None:
+        raise unknown()
+    return levels_of(services.names, path, story, epcis=_serves_epcis(request))
+
+
+def newest_lot(services: Services, gtin: str) -> str:
+    """The URI of the lot of a product that was made last. Raises HttpRefusal 404."""
+    table = node.c
+    with services.database.read() as connection:
+        subject = connection.execute(
+            select(table.subject)
+            .where(table.log_id == services.log.log_id, table.gtin == gtin, table.made_entry.is_not(None))
+            .order_by(table.made_entry.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+    if subject is None:
+        raise unknown()
+    return services.names.uri(subject)
+
+
+def _serves_epcis(request: Request) -> bool:
+    return any(getattr(route, "path", "") == EPCIS_PATH for route in request.app.routes)
+
+
+def _to(path: str, query: str, links: Sequence[str] = ()) -> Response:
+    headers = {**OPEN, "Cache-Control": _SHORT, **({"Link": ", ".join(links)} if links else {})}
+    return RedirectResponse(path + (f"?{query}" if query else ""), 307, headers=headers)
+
+
+def general_path(path: str) -> str:
+    """The path without qualifiers that are no level here."""
+    parts = urlsplit(path).path.split("/")[1:]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return "".join(f"/{ai}/{value}" for ai, value in pairs if ai not in BEYOND_LEVELS)
+
+
+@router.options("/01/{name:path}", include_in_schema=False)
+@router.options("/00/{name:path}", include_in_schema=False)
+@router.options("/lot/{name:path}", include_in_schema=False)
+@router.options("/plot/{name:path}", include_in_schema=False)
+@router.options("/resolve/{name:path}", include_in_schema=False)
+@router.options("/.well-known/gs1resolver", include_in_schema=False)
+@router.options("/proof", include_in_schema=False)
+def options() -> Response:
+    """What scripts of other hosts may do here: read (fetch standard, CORS preflight)."""
+    headers = {
+        **OPEN, "Allow": _METHODS, "Access-Control-Allow-Methods": _METHODS,
+        "Access-Control-Allow-Headers": "Accept, Accept-Language, If-None-Match", "Access-Control-Max-Age": "86400",
+    }  # fmt: skip
+    return Response(status_code=204, headers=headers)
