@@ -30,6 +30,7 @@ from .routes import (
     audit,
     balances,
     certificates,
+    codes,
     complaints,
     credentials,
     desk,
@@ -60,6 +61,7 @@ ROUTERS = (
     findings.router,
     recalls.router,
     certificates.router,
+    codes.router,
     uploads.router,
     credentials.router,
     products.router,
@@ -112,7 +114,7 @@ def create_app(
         await cosigner.look_back()
         cosigning = asyncio.create_task(cosigner.run())
         judging = asyncio.create_task(JudgeWorker(services.judging, idle_s=lambda: services.batcher.idle_s).run())
-        telling = asyncio.create_task(services.notifications.run())
+        telling = asyncio.create_task(services.notifications.run(idle_s=lambda: services.batcher.idle_s))
         sender = Sender(
             timeout_s=chosen.webhook_timeout_seconds,
             private_addresses=chosen.webhook_private_addresses,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +26,7 @@ logger = logging.getLogger("suyuan.notifications")
 
 _AT_ONCE = 200
 _TICK_SECONDS = 1.0
+_GIVE_WAY_SECONDS = 5.0
 
 
 class Notifications:
@@ -118,9 +121,14 @@ class Notifications:
 
     # ------------------------------------------------------------ in the background
 
-    async def run(self, tick_s: float = _TICK_SECONDS) -> None:
-        """Catch up until cancelled."""
+    async def run(self, tick_s: float = _TICK_SECONDS, *, idle_s: Callable[[], float] = lambda: math.inf) -> None:
+        """Catch up until cancelled. While the writer is at work (`idle_s`: for how long it has not been) it is let go
+        first, for some seconds at most: nobody waits for a notification as they do for a receipt.
+        """
         while True:
+            latest = time.monotonic() + _GIVE_WAY_SECONDS
+            while idle_s() < tick_s / 2 and time.monotonic() < latest:
+                await asyncio.sleep(tick_s / 4)
             try:
                 more = await asyncio.to_thread(self.catch_up)
             except (DatabaseUnavailable, Busy) as error:

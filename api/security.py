@@ -14,7 +14,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -81,6 +81,15 @@ def api_key_request(key: PrivateKey, *, actor: str, origin: str, iat: int) -> st
     return f"{signing_input}.{base64url_text(key.sign(signing_input.encode('ascii')))}"
 
 
+@dataclass(frozen=True)
+class _Known:
+    """Whose key it was at `since` (monotonic seconds), and whether somebody is looking it up again."""
+
+    caller: Caller
+    since: float
+    looked_up: bool = False
+
+
 class ApiKeys:
     """The API keys of one service. `clock` gives milliseconds since 1970-01-01 UTC."""
 
@@ -100,7 +109,7 @@ class ApiKeys:
         self._clock = clock
         self._log_id = log_id
         self._cache_seconds = cache_seconds
-        self._cache: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
+        self._cache: OrderedDict[bytes, _Known] = OrderedDict()
 
     def authenticate(self, authorization: str | None) -> Caller:
         """The caller behind an `Authorization` header. Raises HttpRefusal 401, the same for every wrong key."""
@@ -121,16 +130,28 @@ class ApiKeys:
             self._cache.pop(digest, None)
             _wrong_key()
         caller = Caller(row.actor, row.id)
-        self._cache[digest] = (caller, time.monotonic())
+        self._cache[digest] = _Known(caller, time.monotonic())
         if len(self._cache) > _MOST_CACHED:
             self._cache.popitem(last=False)
         return caller
 
     def remembered(self, authorization: str) -> Caller | None:
-        """The caller, when it was authenticated within `cache_seconds`; None says nothing. Asks no database."""
+        """The caller, when it was authenticated within `cache_seconds`; None says nothing. Asks no database.
+
+        Halfway through that time one caller is answered None, and looks the key up for those who ask meanwhile:
+        otherwise all requests that are under way would do so at once, each in a thread of its own.
+        """
         secret = authorization.partition(" ")[2]
-        known = self._cache.get(_digest(secret)) if _SECRET.fullmatch(secret) else None
-        return known[0] if known is not None and time.monotonic() - known[1] < self._cache_seconds else None
+        if not _SECRET.fullmatch(secret):
+            return None
+        digest = _digest(secret)
+        known = self._cache.get(digest)
+        if known is None or (age := time.monotonic() - known.since) >= self._cache_seconds:
+            return None
+        if age >= self._cache_seconds / 2 and not known.looked_up:
+            self._cache[digest] = replace(known, looked_up=True)
+            return None
+        return known.caller
 
     def grant(self, token: bytes) -> GrantedKey:
         """An API key for whoever signed `token`: a JWT of type `api-key+jwt` with exactly iss, aud, iat and nonce.

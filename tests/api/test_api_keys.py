@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import select
 
 from running_service import COOPERATIVE, FACTORY, REGISTRAR, House, fresh_label, introduced
-from suyuan.api import tables
+from suyuan.api import security, tables
 from suyuan.api.security import api_key_request
 from suyuan.api.vault import Seal, VaultError, create_seal, load_seal
 from suyuan.ledger.encoding import base64url_text
@@ -54,6 +54,22 @@ def test_a_granted_key_opens_and_a_revoked_one_no_longer_does(house: House) -> N
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"].startswith("Bearer")
     assert house.http.delete(f"/api/v1/api-keys/{key_id}", headers=house.cooperative.headers).status_code == 404
+
+
+def test_a_key_is_looked_up_again_by_one_request_while_others_go_on(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, header = house.service.services.api_keys, house.cooperative.headers["Authorization"]
+    now = [1_000.0]
+    monkeypatch.setattr(security.time, "monotonic", lambda: now[0])
+    caller = keys.authenticate(header)
+    assert keys.remembered(header) == caller
+    now[0] += security.CACHE_SECONDS * 0.6
+    assert keys.remembered(header) is None, "one is sent to look"
+    assert keys.remembered(header) == keys.remembered(header) == caller, "those beside it are not"
+    now[0] += security.CACHE_SECONDS * 0.6
+    assert keys.remembered(header) is None, "whether or not anybody came back, it is not believed for longer"
+    assert keys.remembered("Bearer nothing") is None
 
 
 def test_the_database_holds_no_secret(house: House) -> None:

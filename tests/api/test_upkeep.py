@@ -1,7 +1,8 @@
-"""The lot index follows what was recorded: when it is quiet, and in time when it is not."""
+"""The lot index follows what was recorded: when it is quiet, and in time when it is not. What can wait gives way."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from running_service import House, fresh_label, introduced
+from suyuan.api.notifications import Notifications
 from suyuan.api.upkeep import IndexPublisher
 from suyuan.ledger.cosignatures import Cosignatures
 from suyuan.ledger.database import Database
@@ -120,3 +122,28 @@ def test_a_running_service_proves_completeness_by_itself(house: House) -> None:
             break
         time.sleep(0.25)
     assert any("absent" not in item and item["subject"] == bundle["subject"] for item in bundle["completeness"])
+
+
+def test_telling_gives_way_to_the_writer_and_follows_when_it_has_done(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = house.service.services
+    told = Notifications(services.database, services.log, services.templates, services.names, services.clock)
+    busy, looked = True, []
+
+    def look() -> bool:
+        looked.append(busy)
+        return False
+
+    async def story() -> None:
+        nonlocal busy
+        task = asyncio.create_task(told.run(0.02, idle_s=lambda: 0.0 if busy else 1.0))
+        await asyncio.sleep(0.2)
+        busy = False
+        while not looked:
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    monkeypatch.setattr(told, "catch_up", look)
+    asyncio.run(story())
+    assert looked[0] is False
