@@ -41,6 +41,7 @@ from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
 from .complaints import Complaints
 from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
+from .item_codes import ItemCodes
 from .item_states import ItemLookup, no_items
 from .notifications import Notifications
 from .rate_limit import RateLimit
@@ -100,6 +101,7 @@ class Services:
     webhooks: Webhooks
     complaints: Complaints
     complaint_limit: RateLimit
+    item_codes: ItemCodes
     items: ItemLookup = no_items
     scrub: ScrubThread | None = None
     halted: LogHalted | None = None
@@ -221,6 +223,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         on_erased=lambda connection, erased: idempotent.forget(connection, erased.issuer, erased.index),
     )
     notifications = Notifications(database, log, templates, names, clock)
+    item_codes = ItemCodes(database, seal, names, clock, log.log_id)
     services = Services(
         settings=settings,
         identity=identity,
@@ -254,6 +257,8 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         heavy_reads=threading.BoundedSemaphore(HEAVY_READS),
         heavy_queue=threading.BoundedSemaphore(HEAVY_READS + HEAVY_QUEUE),
         known=known,
+        item_codes=item_codes,
+        items=item_codes.state,
         transfers=Transfers(database, log, templates, names),
         notifications=notifications,
         webhooks=Webhooks(

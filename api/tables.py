@@ -40,6 +40,33 @@ class RequestNonceRow(StrictTable, table=True):
     expires_ms: int = Field(sa_type=Int64)
 
 
+class CodeSecretRow(StrictTable, table=True):
+    """A code set that was drawn for an actor: its keys sealed, by the root that its statement commits to."""
+
+    __tablename__ = "code_secret"
+    __table_args__ = strict(Index("code_secret_of_actor", "actor"), Index("code_secret_of_lot", "gtin", "lot"))
+
+    root: str = Field(sa_type=Text, primary_key=True)
+    actor: str = Field(sa_type=Text)
+    gtin: str = Field(sa_type=Text)
+    lot: str = Field(sa_type=Text)
+    first: int = Field(sa_type=Int64)
+    count: int = Field(sa_type=Int64)
+    sealed: bytes = Field(sa_type=LargeBinary)
+    created_ms: int = Field(sa_type=Int64)
+
+
+class CodeTileRow(StrictTable, table=True):
+    """A tile of a code set's tree, level 1 and up: follows from the keys, kept so that one code is proven at once."""
+
+    __tablename__ = "code_tile"
+
+    root: str = Field(sa_type=Text, primary_key=True)
+    level: int = Field(sa_type=Int64, primary_key=True)
+    number: int = Field(sa_type=Int64, primary_key=True)
+    hashes: bytes = Field(sa_type=LargeBinary)
+
+
 class ServiceKeyRow(StrictTable, table=True):
     """A signing key kept for an actor, sealed under the vault's key."""
 
@@ -165,6 +192,8 @@ class ViewingRow(StrictTable, table=True):
 
 api_key = table_of(ApiKeyRow)
 request_nonce = table_of(RequestNonceRow)
+code_secret = table_of(CodeSecretRow)
+code_tile = table_of(CodeTileRow)
 service_key = table_of(ServiceKeyRow)
 idempotency = table_of(IdempotencyRow)
 attachment_upload = table_of(AttachmentUploadRow)

@@ -91,6 +91,10 @@ class CodeSet:
         """The salt of a serial in the committed tree (16 bytes)."""
         return hmac.digest(self.keys.salt, serial.encode("ascii"), "sha256")[:SALT_SIZE]
 
+    def is_of(self, subject: str) -> bool:
+        """Whether these are codes of the lot `subject` (a subject string)."""
+        return subject == f"01/{self.gtin}/10/{self.lot}"
+
     def has(self, serial: str) -> bool:
         """Whether `serial` is one of the set; takes as long for every serial that is none, whatever is wrong in it."""
         try:

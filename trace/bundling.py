@@ -56,6 +56,18 @@ class Bundler:
             "completeness": [_completeness(subject, proof) for subject, proof in completeness.items()],
         }
 
+    @staticmethod
+    def with_item(bundle: Bundle, entry: int, serial: str, salt: bytes, path: Iterable[bytes]) -> Bundle | None:
+        """The bundle with the proof that `serial` was committed by the code set at index `entry`.
+
+        None while its proofs do not reach that entry yet: the next lot index covers it, within a minute.
+        """
+        places = [number for number, one in enumerate(bundle["statements"]) if one["index"] == entry]
+        if not places:
+            return None
+        item = {"serial": serial, "salt": _base64(salt), "statement": places[0], "path": [_base64(n) for n in path]}
+        return {**bundle, "item": item}
+
     def _checkpoint(self, connection: Connection, gathered: Gathered, index: IndexState) -> CosignedCheckpoint:
         policy = self._policy()
         first = min((seen.index for seen in gathered.events()), default=0)

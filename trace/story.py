@@ -346,3 +346,5 @@ class Story:
     proof: ProofState | None = None
     recalls: tuple[RecallNotice, ...] = ()
     serial: str | None = None
+    item_state: str | None = None
+    """What became of the one item: issued, activated, packed, shipped, sold, returned or void."""

@@ -257,7 +257,7 @@ class CodeSetRow(StrictTable, table=True):
     """Codes committed for the items of a lot (formats section 8); what they follow from is no part of the ledger."""
 
     __tablename__ = "code_set"
-    __table_args__ = strict(Index("code_set_of_node", "node_id", "first"))
+    __table_args__ = strict(Index("code_set_of_node", "node_id", "first"), Index("code_set_root", "log_id", "root"))
     log_id: int = key_column()
     entry: int = key_column()
     node_id: int = Field(sa_type=Int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
 
@@ -14,6 +15,7 @@ from ...ledger.errors import Refusal
 from ...ledger.subjects import subject_of
 from ...qr import digital_link, symbol
 from ...qr.errors import DigitalLinkError
+from ...trace.bundling import Bundler
 from ...trace.viewer import Viewer
 from ..answers import media, problems
 from ..dependencies import ReaderDep, ServicesDep
@@ -40,6 +42,7 @@ PROOF_TYPE = "application/vnd.suyuan.proof+json"
 HTML, JSON = "text/html", "application/json"
 _SHORT = "public, max-age=30"
 _UNESCAPED = "-._~"
+_ITEM = "/21/"
 _ANYBODY = Viewer(None)
 _PAGE = {
     200: media("页面或证明 / the page, or its proof", {HTML: {"type": "string"}, PROOF_TYPE: {"type": "object"}}),
@@ -111,7 +114,6 @@ def proof(
     reader: ReaderDep,
     uri: Annotated[str, Query(description="批次或单件的 URI / URI of a lot or item", max_length=400)],
 ) -> Response:
-    _refuse_items(urlsplit(uri).path)
     return _proof(request, services, uri, reader)
 
 
@@ -130,7 +132,8 @@ def qr_symbol(
     uri: Annotated[str, Query(description="批次的 URI / URI of the lot", max_length=400)],
     form: Annotated[Literal["svg", "png"], Query(alias="format")] = "svg",
 ) -> Response:
-    _refuse_items(urlsplit(uri).path)
+    if "/21/" in urlsplit(uri).path:
+        raise unknown()
     subject = services.names.subject(uri, "uri")
     if not subject.startswith("01/"):
         raise unknown()
@@ -162,8 +165,9 @@ def _digital_link_page(request: Request, services: Services) -> Response:
         return _redirect(request, general_path(path), 307)
     if asks_for_links(request):
         return links_at(request, services, path)
-    _refuse_items(link.path)
     if link.gtin is not None and link.lot is None:
+        if _ITEM in path:
+            raise unknown()
         return _redirect(request, urlsplit(newest_lot(services, link.gtin)).path, 307)
     return _show(request, services, path)
 
@@ -185,12 +189,6 @@ def _raw_path(request: Request) -> str:
     """The path as it was sent: a lot number may contain an escaped slash."""
     raw: bytes = request.scope.get("raw_path") or quote(request.scope["path"]).encode("ascii")
     return raw.partition(b"?")[0].decode("latin-1")
-
-
-def _refuse_items(path: str) -> None:
-    """Serials are known by the code sets committed on the ledger; this version takes none, so every item is unknown."""
-    if "/21/" in path:
-        raise unknown()
 
 
 def _redirect(request: Request, path: str, status: int) -> Response:
@@ -215,29 +213,48 @@ def _show(request: Request, services: Services, path: str) -> Response:
     if wanted == PROOF_TYPE:
         return _proof(request, services, uri, _ANYBODY)
     vary = {"Vary": "Accept, Accept-Language", "Link": linkset_header(uri), **OPEN}
+    lot_uri, _, serial = uri.partition(_ITEM)
+    item = services.items(path) if serial else None
+    if serial and item is None:
+        raise unknown()
     if wanted == JSON:
         with services.heavy():
-            lot = services.history.lot(uri, _ANYBODY)
+            lot = services.history.lot(lot_uri, _ANYBODY)
         if lot is None:
             raise unknown()
+        if item is not None:
+            lot |= {"uri": uri, "serial": unquote(serial), "item": item.state}
         return _tagged(request, json_bytes(lot), JSON, vary)
     with services.heavy():
-        story = services.history.story(uri, _ANYBODY)
+        story = services.history.story(lot_uri, _ANYBODY)
     if story is None:
         raise unknown()
+    if item is not None:
+        story = replace(story, serial=unquote(serial), item_state=item.state)
     language = language_of(request)
     urls = PageUrls(page=path, proof=f"/proof?uri={quote(uri, safe='')}")
-    complaints = services.complaints.public(uri) if story.kind == "lot" else None
+    complaints = services.complaints.public(lot_uri) if story.kind == "lot" else None
     large = request.query_params.get("large") == "1"
     page = render_product(story, lang=language, large=large, urls=urls, complaints=complaints)
     return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", {**vary, "Content-Language": language})
 
 
 def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Response:
+    lot_uri, _, serial = uri.partition(_ITEM)
+    item = services.item_codes.proven(urlsplit(uri).path) if serial else None
+    if serial and (item is None or not uri.startswith(services.names.base + "/")):
+        raise unknown()
     with services.heavy():
-        bundle = services.history.bundle(uri, reader)
+        bundle = services.history.bundle(lot_uri, reader)
     if bundle is None:
         raise unknown()
+    if item is not None:
+        bundle = Bundler.with_item(bundle, item.entry, item.serial, item.salt, item.path)
+    if bundle is None:
+        raise HttpRefusal(
+            503, "item-not-covered", zh="这段码刚上账，一分钟内即可出具证明", headers={"Retry-After": "30"},
+            en="this code set has only just been recorded; its proof is ready within a minute",
+        )  # fmt: skip
     name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in uri.rpartition("/")[2])
     headers = {
         "Content-Disposition": f'attachment; filename="{name}.proof.json"',

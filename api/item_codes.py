@@ -1,0 +1,285 @@
+"""Item codes of this service: drawn, kept sealed, committed by their maker, proven one by one (formats section 8).
+
+A code set is drawn (`draw`): fresh keys, then the tree over all codes, a block at a time, on all cores; what is kept is
+the sealed keys and the tiles of the tree from level 1 up. It counts once its maker's `codes` statement is on the
+ledger; until then it waits, and asking again for the same gives the same set.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from sqlalchemy import Connection, func, insert, select
+
+from ..ledger.code_set import MOST_CODES, CodeSet, ItemKeys, upper_tiles
+from ..ledger.database import Database
+from ..ledger.encoding import base64_text
+from ..ledger.errors import ProofError, Refusal
+from ..ledger.item_code import sequence_of
+from ..trace import tables
+from ..trace.code_sets import CodeSets
+from ..trace.genealogy import find_node
+from ..trace.naming import Names
+from .item_states import ItemState
+from .tables import code_secret, code_tile
+from .vault import Seal
+
+MOST_WAITING_SETS = 5
+"""Drawn sets of one actor that are not on the ledger yet; more are refused."""
+_WORTH_PROCESSES = 4
+"""Blocks from which on processes of their own are worth starting."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A code set with the keys it follows from, as drawn: `body` is what its maker signs."""
+
+    actor: str
+    codes: CodeSet
+    root: str
+    entry: int | None = None
+    """Index of the `codes` statement; None while it waits."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The `codes` claim."""
+        one = self.codes
+        return {"gtin": one.gtin, "lot": one.lot, "first": one.first, "count": one.count, "root": self.root}
+
+
+@dataclass(frozen=True)
+class ProvenItem:
+    """What the `item` member of a bundle needs; `entry` is the index of the code set's statement."""
+
+    serial: str
+    salt: bytes
+    path: Sequence[bytes]
+    entry: int
+
+
+class ItemCodes:
+    """The code sets whose keys this service keeps."""
+
+    def __init__(self, database: Database, seal: Seal, names: Names, clock: Callable[[], int], log_id: int) -> None:
+        self._database = database
+        self._seal = seal
+        self._names = names
+        self._clock = clock
+        self._log_id = log_id
+        self._nobody = CodeSet("0" * 14, "0", 0, 1, ItemKeys.new())
+
+    # ------------------------------------------------------------ drawing
+
+    def begin(self, actor: str, uri: str, count: int) -> Drawn | CodeSet:
+        """A set of `count` codes for the lot `uri` of `actor`: one that waits already, or a fresh one to be drawn.
+
+        Raises Refusal as the ledger would: `codes-lot`, `product-not-held`, `codes-too-many`; and `codes-waiting`.
+        """
+        subject = self._names.subject(uri, "/lot")
+        if not subject.startswith("01/"):
+            raise _refuse("codes-lot", "/lot", "单件码只用于有商品条码的批次", "item codes are for lots under a GTIN")
+        _, gtin, _, lot = subject.split("/", 3)
+        with self._database.read() as connection:
+            node = find_node(connection, self._log_id, subject)
+            sets = CodeSets(connection, self._log_id)
+            body: dict[str, Any] = {
+                "gtin": gtin,
+                "lot": lot,
+                "first": 0 if node is None else sets.next(node["id"]),
+                "count": count,
+            }
+            registered = tables.registration.c
+            query = select(registered.actor).where(
+                registered.log_id == self._log_id, registered.about == f"product/{gtin}", registered.status == "active"
+            )
+            holder = connection.execute(query).scalar_one_or_none()
+            sets.check({**body, "root": base64_text(bytes(32))}, actor, None if node is None else dict(node), holder)
+            waiting = [one for one in self._sets(connection, actor=actor) if one.entry is None]
+            for one in waiting:
+                if (one.codes.gtin, one.codes.lot, one.codes.count) == (gtin, lot, count):
+                    return one
+            if len(waiting) >= MOST_WAITING_SETS:
+                raise Refusal(
+                    "codes-waiting", zh=f"已有 {len(waiting)} 段码尚未上账，请先签署提交",
+                    en=f"{len(waiting)} drawn sets are not on the ledger yet; sign and submit those first",
+                    expected=f"< {MOST_WAITING_SETS}", status_hint="conflict",
+                )  # fmt: skip
+            drawn = code_secret.c
+            highest = select(func.max(drawn.first + drawn.count)).where(drawn.gtin == gtin, drawn.lot == lot)
+            first = max(body["first"], int(connection.execute(highest).scalar_one() or 0))
+        return CodeSet(gtin, lot, first, count, ItemKeys.new())
+
+    def draw(self, actor: str, codes: CodeSet) -> Iterator[int | Drawn]:
+        """Works the tree out: how many codes are done, from time to time, and at last the set, which is kept then."""
+        rows = []
+        for number, row in enumerate(blocks_of(codes)):
+            rows.append(row)
+            yield min(codes.count, (number + 1) << 16)
+        tiles = upper_tiles(rows)
+        root = base64_text(codes.root(lambda level, number: tiles[level, number]))
+        self._keep(actor, codes, root, tiles)
+        yield Drawn(actor, codes, root)
+
+    def _keep(self, actor: str, codes: CodeSet, root: str, tiles: dict[tuple[int, int], bytes]) -> None:
+        sealed = self._seal.close(bytes(codes.keys), _purpose(root))
+        row = {
+            "root": root, "actor": actor, "gtin": codes.gtin, "lot": codes.lot, "first": codes.first,
+            "count": codes.count, "sealed": sealed, "created_ms": self._clock(),
+        }  # fmt: skip
+        stored = [
+            {"root": root, "level": level, "number": number, "hashes": hashes}
+            for (level, number), hashes in tiles.items()
+        ]
+        with self._database.write() as connection:
+            connection.execute(insert(code_secret).values(row))
+            if stored:
+                connection.execute(insert(code_tile), stored)
+
+    # ------------------------------------------------------------ reading
+
+    def sets_of(self, actor: str) -> list[Drawn]:
+        """The sets of an actor, in the order in which they were drawn."""
+        with self._database.read() as connection:
+            return list(self._sets(connection, actor=actor))
+
+    def set_of(self, actor: str, root: str) -> Drawn | None:
+        """The set with `root` (base64), if it is the actor's."""
+        with self._database.read() as connection:
+            return next(self._sets(connection, actor=actor, root=root), None)
+
+    def state(self, path: str) -> ItemState | None:
+        """What is known of the item at `path`; None, after the same work, for every serial that was never issued."""
+        with self._database.read() as connection:
+            found = self._find(connection, path)
+            if found is None:
+                return None
+            node, sequence, _ = found
+            table, event = tables.item_range.c, tables.event.c
+            query = (
+                select(table.state, table.unit, table.entry, event.time_ms)
+                .join(tables.event, (event.log_id == table.log_id) & (event.entry == table.entry))
+                .where(table.node_id == node, table.first <= sequence, table.last >= sequence)
+                .order_by(table.entry)
+            )
+            rows = connection.execute(query).all()
+            left = next((row.time_ms for row in rows if row.state in ("shipped", "sold")), None)
+            states = [row.state for row in rows]
+            units = [(row.unit, row.entry) for row in rows if row.unit is not None]
+            if units and "void" not in states:
+                sent = self._unit_sent(connection, *units[-1])
+                if sent is not None and states[-1] == "packed":
+                    states.append("shipped")
+                    left = left or sent
+        return ItemState("void" if "void" in states else states[-1] if states else "issued", left)
+
+    def _unit_sent(self, connection: Connection, unit: int, since: int) -> int | None:
+        """When the case or pallet was shipped after it was packed at entry `since` (ms)."""
+        mention, event = tables.event_node.c, tables.event.c
+        query = (
+            select(event.time_ms)
+            .join(tables.event_node, (event.log_id == mention.log_id) & (event.entry == mention.entry))
+            .where(
+                mention.node_id == unit, mention.part == "unit", mention.entry > since, event.corrected_by.is_(None),
+                event.stage == "common.shipped",
+            )
+            .order_by(event.entry)
+            .limit(1)
+        )  # fmt: skip
+        return connection.execute(query).scalar_one_or_none()
+
+    def proven(self, path: str) -> ProvenItem | None:
+        """The proof that the item at `path` was issued; None when it was not."""
+        with self._database.read() as connection:
+            found = self._find(connection, path)
+            if found is None:
+                return None
+            _, sequence, drawn = found
+            tile = code_tile.c
+
+            def read_tile(level: int, number: int) -> bytes:
+                query = select(tile.hashes).where(tile.root == drawn.root, tile.level == level, tile.number == number)
+                return bytes(connection.execute(query).scalar_one())
+
+            serial = drawn.codes.serial(sequence)
+            assert drawn.entry is not None  # _find gives committed sets only
+            return ProvenItem(serial, drawn.codes.salt(serial), drawn.codes.path(sequence, read_tile), drawn.entry)
+
+    def _find(self, connection: Connection, path: str) -> tuple[int, int, Drawn] | None:
+        """Node of the lot, number of the item and its committed set; derives one serial, whether it is right or not."""
+        where, _, escaped = path.partition("/21/")
+        serial = unquote(escaped)
+        try:
+            sequence = sequence_of(serial)
+        except ProofError:
+            sequence = -1
+        node = find_node(connection, self._log_id, "/".join(unquote(part) for part in where[1:].split("/")))
+        table = tables.code_set.c
+        query = select(table.root).where(
+            table.log_id == self._log_id, table.node_id == (-1 if node is None else node["id"]),
+            table.first <= sequence, table.first + table.count > sequence,
+        )  # fmt: skip
+        root = connection.execute(query).scalar_one_or_none()
+        drawn = next(self._sets(connection, root=root or ""), None)
+        known = (self._nobody if drawn is None else drawn.codes).has(serial)
+        if node is None or drawn is None or drawn.entry is None or not known or not drawn.codes.is_of(node["subject"]):
+            return None
+        return node["id"], sequence, drawn
+
+    def _sets(self, connection: Connection, **where: str) -> Iterator[Drawn]:
+        secret, stated = code_secret.c, tables.code_set.c
+        query = (
+            select(code_secret, stated.entry)
+            .outerjoin(
+                tables.code_set,
+                (stated.log_id == self._log_id) & (stated.root == secret.root) & (stated.issuer == secret.actor),
+            )
+            .where(*(secret[name] == value for name, value in where.items()))
+            .order_by(secret.created_ms, secret.root)
+        )
+        for row in connection.execute(query).mappings():
+            keys = ItemKeys.read(self._seal.open(row["sealed"], _purpose(row["root"])))
+            codes = CodeSet(row["gtin"], row["lot"], row["first"], row["count"], keys)
+            yield Drawn(row["actor"], codes, row["root"], row["entry"])
+
+
+def blocks_of(codes: CodeSet) -> Iterator[bytes]:
+    """The tiles of level 1 of a set, in order; many blocks are worked out by processes, a few at a time."""
+    jobs = min(os.cpu_count() or 1, codes.blocks)
+    if codes.blocks < _WORTH_PROCESSES or jobs < 2:
+        yield from (codes.block(number) for number in range(codes.blocks))
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, context, _start, (codes,)) as pool:
+        try:
+            yield from pool.map(_block, range(codes.blocks))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+_working_on: CodeSet | None = None
+
+
+def _start(codes: CodeSet) -> None:
+    global _working_on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells when to stop
+    _working_on = codes
+
+
+def _block(number: int) -> bytes:
+    assert _working_on is not None  # _start ran first
+    return _working_on.block(number)
+
+
+def _purpose(root: str) -> bytes:
+    return f"suyuan/code-set/v1\n{root}".encode()
+
+
+def _refuse(rule: str, field: str, zh: str, en: str) -> Refusal:
+    return Refusal(rule, field=field, zh=zh, en=en, expected=f"1 - {MOST_CODES}", status_hint="unprocessable")
