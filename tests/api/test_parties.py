@@ -203,16 +203,22 @@ def test_a_notification_is_delivered_signed_and_the_secret_is_never_shown_again(
     house, factory = two
     made = register(house, factory, listener.url)
     ship(house, lot_of(house))
-    until(lambda: listener.got)
-    headers, body = listener.got[0]
+    until(lambda: [body for _, body in listener.got if json.loads(body)["kind"] == "transfer-sent"])
+    headers, body = next(one for one in listener.got if json.loads(one[1])["kind"] == "transfer-sent")
     said = dict(part.split("=", 1) for part in headers["suyuan-signature"].split(","))
     expected = hmac.new(made["secret"].encode(), f"{said['t']}.".encode() + body, hashlib.sha256).hexdigest()
     assert hmac.compare_digest(said["v1"], expected)
     document = json.loads(body)
     assert document["kind"] == "transfer-sent" and document["id"] == headers["suyuan-delivery"]
     assert headers["host"].startswith("localhost:")
-    (done,) = until(lambda: [one for one in deliveries(house, factory, made["id"]) if one["state"] == "delivered"])
-    assert (done["attempts"], done["status"], done["id"]) == (1, 204, document["id"])
+    (done,) = until(
+        lambda: [
+            one
+            for one in deliveries(house, factory, made["id"])
+            if (one["state"], one["id"]) == ("delivered", document["id"])
+        ]
+    )
+    assert (done["attempts"], done["status"]) == (1, 204)
     listed = house.http.get("/api/v1/webhooks", headers=factory.headers)
     assert made["secret"] not in listed.text and [one["id"] for one in listed.json()] == [made["id"]]
     assert (
@@ -234,15 +240,15 @@ def test_a_failed_delivery_waits_and_is_tried_again_with_the_same_id(
     listener.status = status
     made = register(house, factory, listener.url)
     ship(house, lot_of(house))
-    (failed,) = until(lambda: [one for one in deliveries(house, factory, made["id"]) if one["attempts"]])
+    failed = until(lambda: [one for one in deliveries(house, factory, made["id"]) if one["attempts"]])[-1]
     assert (failed["state"], failed["status"], failed["error"]) == ("waiting", status, f"HTTP {status}")
     assert FIRST_DELAY_S / 2 * 1000 <= failed["next"] - failed["last"] <= FIRST_DELAY_S * 1000
     (hook,) = house.http.get("/api/v1/webhooks", headers=factory.headers).json()
-    assert hook["failing_since"] == failed["last"]
+    assert hook["failing_since"] <= failed["last"]
     listener.status = 200
     assert house.http.post(f"/api/v1/webhooks/{made['id']}/enable", headers=factory.headers).status_code == 204
-    until(lambda: [one for one in deliveries(house, factory, made["id"]) if one["state"] == "delivered"])
-    assert len({headers["suyuan-delivery"] for headers, _ in listener.got}) == 1
+    until(lambda: {one["state"] for one in deliveries(house, factory, made["id"])} == {"delivered"})
+    assert [headers["suyuan-delivery"] for headers, _ in listener.got].count(failed["id"]) == 2
     (hook,) = house.http.get("/api/v1/webhooks", headers=factory.headers).json()
     assert hook["failing_since"] is None
 
