@@ -11,7 +11,7 @@ from ..ledger import bench as storing
 from ..ledger.bench import Row
 from ..ledger.errors import Refusal
 from ..trace import bench as tracing
-from . import bench_http, bench_replay, bench_start
+from . import bench_codes, bench_http, bench_replay, bench_rules, bench_start
 
 Benchmark = Callable[[bool, Callable[[str], None]], list[Row]]
 
@@ -20,13 +20,17 @@ PARTS: Mapping[str, Benchmark] = {
     "million": bench_start.run,
     "http": bench_http.run,
     "audit": bench_replay.run,
-    "trace": tracing.run,
+    "flows": tracing.run,
+    "rules": bench_rules.run,
+    "qr": bench_codes.run,
 }
+_TRACING = ("flows", "rules")
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
-    "ledger": tuple(part for part in PARTS if part != "trace"),
+    "ledger": tuple(part for part in PARTS if part not in (*_TRACING, "qr")),
+    "trace": _TRACING,
     **{part: (part,) for part in PARTS},
 }
-"""What can be asked for -> the parts that it measures: `ledger` is all of them but `trace`."""
+"""What can be asked for -> the parts that it measures: `ledger` and `trace` are all of them."""
 
 
 def run_benchmarks(name: str, *, quick: bool) -> None:

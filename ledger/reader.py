@@ -13,9 +13,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, and_, false, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, false, or_, select
 
 from . import tables
 from .bulk import fetch, select_rows
@@ -213,13 +214,23 @@ class LogReader:
 
     def statements(self, indices: Iterable[int], connection: Connection | None = None) -> dict[int, StoredEntry]:
         """Entries, their statements and the disclosures that still exist. Raises LookupError when one is missing."""
-        wanted = set(indices)
-        found: dict[int, StoredEntry] = {}
+        wanted = sorted(set(indices))
+        keys, fixed = [(index,) for index in wanted], {"log_id": self.log_id}
         with self._reading(connection) as open_connection:
-            for some in portions(wanted):
-                for stored in self._stored(open_connection, _entry.index.in_(some), _disclosure.index.in_(some)):
-                    found[stored.index] = stored
-        _all_found(wanted, found)
+
+            def rows(table: Table, *columns: str) -> Iterator[Sequence[Any]]:
+                return select_rows(open_connection, table, ("index", *columns), ("index",), keys, fixed)
+
+            raws = {index: bytes(raw) for index, raw in rows(tables.statement, "raw")}
+            kept: dict[int, list[StoredDisclosure]] = defaultdict(list)
+            fields = rows(tables.disclosure, "position", "text", "visibility", "pointer")
+            for index, _, *field in sorted(fields, key=itemgetter(0, 1)):
+                kept[index].append(StoredDisclosure(*field))
+            found = {
+                index: StoredEntry(index, time_ms, bytes(encoded), raws.get(index), tuple(kept.get(index, ())))
+                for index, time_ms, encoded in rows(tables.entry, "time_ms", "bytes")
+            }
+        _all_found(set(wanted), found)
         return found
 
     def replay(self, start: int = 0, end: int | None = None, *, page: int = _AT_ONCE) -> Iterator[StoredEntry]:

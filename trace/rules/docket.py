@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from operator import itemgetter
 from typing import Any, Literal
 
 from sqlalchemy import Connection, delete, select
 
-from ...ledger.bulk import insert_rows, update_rows
+from ...ledger.bulk import insert_rows, select_rows, update_rows
 from ...ledger.reader import portions
 from ...ledger.statement import dump_json
 from . import tables
@@ -66,15 +67,22 @@ class Docket:
         if self.whole or not wanted:
             return
         assert self._connection is not None
-        table = tables.finding
-        for some in portions(wanted):
-            query = select(table).where(table.c.log_id == self.log_id, table.c.scope.in_(some)).order_by(table.c.id)
-            for row in self._connection.execute(query).mappings():
-                self._keep(dict(row))
+        # Sorted here: asked to sort by id, SQLite reads the whole table along its key.
+        names = ["id", "log_id", *_CHANGING]
+        keys, fixed = [(scope,) for scope in wanted], {"log_id": self.log_id}
+        rows = select_rows(self._connection, tables.finding, names, ("scope",), keys, fixed)
+        for row in sorted(rows, key=itemgetter(0)):
+            self._keep(dict(zip(names, row, strict=True)))
 
     def _keep(self, row: dict[str, Any]) -> None:
         self._rows.setdefault(row["id"], row)
         self._by_scope.setdefault(row["scope"], {}).setdefault(row["rule"], {})[row["id"]] = None
+
+    def has(self, scope: str, rule: str) -> bool:
+        """Whether this rule ever found anything on the scope."""
+        if scope not in self._by_scope:
+            self.prefetch([scope])
+        return rule in self._by_scope[scope]
 
     def _ids(self, scope: str, rule: str | None) -> list[str]:
         if scope not in self._by_scope:
@@ -211,13 +219,12 @@ class Docket:
         if self.whole or not wanted:
             return
         assert self._connection is not None
-        table = tables.quarantine.c
-        for some in portions(wanted):
-            query = select(table.subject, table.finding, table.entry).where(
-                table.log_id == self.log_id, table.subject.in_(some)
-            )
-            for subject, number, entry in self._connection.execute(query):
-                self._held[subject][number] = entry
+        names = ("subject", "finding", "entry")
+        keys, fixed = [(lot,) for lot in wanted], {"log_id": self.log_id}
+        for subject, number, entry in select_rows(
+            self._connection, tables.quarantine, names, ("subject",), keys, fixed
+        ):
+            self._held[subject][number] = entry
 
     def held_by(self, lots: Iterable[str]) -> list[str]:
         """Findings that hold any of these lots back."""
@@ -294,6 +301,11 @@ class Docket:
             held = [(lot, number, entry) for (lot, number), entry in self._holding.items() if entry is not None]
         columns = ["log_id", "subject", "finding", "entry"]
         insert_rows(connection, tables.quarantine, columns, [(self.log_id, *one) for one in held])
+
+    def flushed(self) -> None:
+        """What was written is the ledger's now: from here on only what changes is written."""
+        for changes in (self._new, self._changed, self._resubjected, self._holding):
+            changes.clear()
 
     def _insert(self, connection: Connection, numbers: Sequence[str]) -> None:
         columns = ["log_id", *_COLUMNS]

@@ -119,6 +119,8 @@ class Engine:
             found = [] if thing is None else self._check(task.rule, thing)
             gathered.setdefault((task.rule.id, task.scope), (task.rule, []))[1].extend(found)
         for (_, scope), (rule, found) in gathered.items():
+            if not found and not self.docket.has(scope, rule.id):
+                continue
             moved = self.docket.settle(rule, scope, found, self.facts.entry, time_ms, by)
             self._moved.update(dict.fromkeys(moved))
 

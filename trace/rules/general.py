@@ -60,8 +60,8 @@ def _late(deed: Deed, facts: Facts, limits: Limits) -> bool:
 @rule("G5", scope="deed", zh="倒填时间", en="Back-dated", parameters=("recording_lag",))
 def back_dated(deed: Deed, facts: Facts, limits: Limits) -> Iterator[Finding]:
     """Recorded late, before events of the same lot that had been published already (domain G5)."""
-    published = facts.published()
-    if published is None or not _late(deed, facts, limits):
+    published = facts.published() if _late(deed, facts, limits) else None
+    if published is None:
         return
     first = _recorded(deed, facts)
     for lot in deed.named:

@@ -80,6 +80,7 @@ class Limits:
         self.digest = digest
         """SHA-256 over all files: another digest, another judgement."""
         self._asked: dict[Hashable, Row | None] = {}
+        self._listed: dict[Hashable, tuple[Row, ...]] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -88,9 +89,17 @@ class Limits:
 
     def rows(self, name: str, *, on: date | None = None, **asked: Any) -> list[Row]:
         """The rows of a parameter in force on a day that fit what is asked, in the order of the files."""
-        return [
-            row for row in self._rows.get(name, ()) if (on is None or row.holds_on(on)) and row.fit(asked) is not None
-        ]
+        key = (name, on, *asked.items())
+        found = self._listed.get(key)
+        if found is None:
+            if len(self._listed) >= _MOST_ASKED:
+                self._listed.clear()
+            found = self._listed[key] = tuple(
+                row
+                for row in self._rows.get(name, ())
+                if (on is None or row.holds_on(on)) and row.fit(asked) is not None
+            )
+        return list(found)
 
     def row(self, name: str, *, on: date, **asked: Any) -> Row | None:
         """The row that fits best on a day, or None: then the rule says nothing, or says so as info."""

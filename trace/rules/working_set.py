@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Select, select
 
 from ...ledger import tables as ledger_tables
+from ...ledger.bulk import select_rows
 from ...ledger.reader import LogReader, StoredEntry, portions
 from .. import tables
 from ..naming import Names
@@ -70,6 +71,7 @@ class WorkingSet:
         self._lots: dict[str, Lot] = {}
         self._processes: dict[int, Process] = {}
         self._shelf = _Shelf()
+        self._windows: dict[tuple[str, date], list[tuple[str, date, date]]] = {}
         self._index: int | None = None
         self._index_known = whole
 
@@ -79,6 +81,11 @@ class WorkingSet:
         """From now on answers are as of `entry`; what is missing is read through `connection`."""
         self._connection = connection
         self.entry, self.now = entry, moment(time_ms)
+
+    @property
+    def size(self) -> int:
+        """How many deeds are in memory."""
+        return len(self._deeds)
 
     def trim(self) -> None:
         """Lets everything go when it has become too much; what is asked for afterwards is read again."""
@@ -159,16 +166,15 @@ class WorkingSet:
         return open_deed(logged, self._templates, self._names, actor=actor, process=process, corrects=corrects)
 
     def _event_rows(self, entries: Sequence[int]) -> dict[int, tuple[str, int | None, int | None]]:
-        event = tables.event.c
+        assert self._connection is not None
         found: dict[int, tuple[str, int | None, int | None]] = {}
-        for some in portions(entries):
-            query = select(event.entry, event.actor, event.process_id, event.corrects, event.corrected_by).where(
-                event.log_id == self._log.log_id, event.entry.in_(some)
-            )
-            for entry, actor, process, corrects, corrected_by in self._read(query):
-                found[entry] = (actor, process, corrects)
-                if corrected_by is not None and corrected_by <= self.entry:
-                    self._superseded[entry] = corrected_by
+        columns = ("entry", "actor", "process_id", "corrects", "corrected_by")
+        keys, fixed = [(entry,) for entry in entries], {"log_id": self._log.log_id}
+        for row in select_rows(self._connection, tables.event, columns, ("entry",), keys, fixed):
+            entry, actor, process, corrects, corrected_by = row
+            found[entry] = (actor, process, corrects)
+            if corrected_by is not None and corrected_by <= self.entry:
+                self._superseded[entry] = corrected_by
         return found
 
     # ------------------------------------------------------------ reading what is missing
@@ -264,11 +270,10 @@ class WorkingSet:
         return found[0] if found else None
 
     def _process_entries(self, process: int) -> list[int]:
+        # By the process alone, which no other log has: asked for entries too, SQLite reads the whole log.
         event = tables.event.c
-        query = select(event.entry).where(
-            event.log_id == self._log.log_id, event.process_id == process, event.entry <= self.entry
-        )
-        return sorted(row[0] for row in self._read(query))
+        query = select(event.entry).where(event.process_id == process)
+        return sorted(row[0] for row in self._read(query) if row[0] <= self.entry)
 
     def process_of(self, deed: Deed) -> Process | None:
         """See `Facts`."""
@@ -363,8 +368,14 @@ class WorkingSet:
         works = [deed for deed in self.works_on(plot) if deed.family == family]
         return [
             PlotSeason(plot, family, name, first, last, tuple(d for d in works if first <= d.day <= last))
-            for name, first, last in season_windows(self._limits, family, day)
+            for name, first, last in self._season_windows(family, day)
         ]
+
+    def _season_windows(self, family: str, day: date) -> list[tuple[str, date, date]]:
+        found = self._windows.get((family, day))
+        if found is None:
+            found = self._windows[family, day] = season_windows(self._limits, family, day)
+        return found
 
     def plot(self, subject: str) -> Plot | None:
         """See `Facts`."""

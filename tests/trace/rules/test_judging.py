@@ -106,6 +106,22 @@ def test_one_process_judges_at_a_time_and_another_takes_over_when_its_lease_ends
     assert first.catch_up() == 1
 
 
+def test_what_one_remembers_is_not_believed_after_another_judged(town: Town) -> None:
+    first, second = town.judged.another(), town.judged.another()
+    crude = town.crude()
+    first.catch_up()
+    first.release()
+    refined = town.refine({crude: 60}, {"JZ1": 60})
+    town.test(crude, conclusion="不合格")
+    second.catch_up()
+    second.release()
+    town.refine({refined.lots[0]: 60}, {"JZ2": 60})
+    first.catch_up()
+    first.release()
+    assert len(town.judged.quarantined()) == 3
+    town.judged.same_however_judged()
+
+
 def test_a_judgement_that_was_overtaken_writes_nothing(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     town.judged.findings()
     town.refine({town.crude(): 100}, {"JZ1": 104})
