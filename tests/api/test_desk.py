@@ -348,6 +348,8 @@ def test_a_maker_sees_who_looked_at_its_lots_and_a_stranger_does_not(desk: Desk)
 
 
 def test_an_auditor_sees_every_row_and_that_none_was_altered(desk: Desk) -> None:
+    wrong = {"username": "audit", "password": "not the password", "one_time": "000000"}
+    assert desk.post(desk.browser(), "/regulator/sign-in", "/regulator/sign-in", **wrong).status_code >= 400
     first = desk.sign_in("audit").get("/api/v1/views").json()
     second = desk.sign_in("audit").get("/api/v1/views").json()
     assert first["broken"] is second["broken"] is None
