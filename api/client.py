@@ -179,6 +179,36 @@ class Service:
         ).json()
         return {member: answer[member] for member in ("hash", "mediaType", "bytes")}
 
+    def draw_codes(self, api_key: str, lot: str, count: int, *, sign: bool) -> Iterator[dict[str, Any]]:
+        """Have item codes drawn for a lot: `{done, count}` from time to time, at last `{codes}`. Raises Refused."""
+        body = {"lot": lot, "count": count, "sign": sign}
+        with self._http.stream("POST", "/api/v1/codes", json=body, headers=_bearer(api_key)) as response:
+            if response.status_code != 200:
+                response.read()
+                raise Refused(response.status_code, _problem(response), lot)
+            for text in response.iter_lines():
+                line = json.loads(text)
+                if "refused" in line:
+                    raise Refused(422, line["refused"], lot)
+                yield line
+
+    def code_sets(self, api_key: str) -> list[dict[str, Any]]:
+        """The code sets of the caller's actor: gtin, lot, first, count, root, and `entry` once it is recorded."""
+        sets: list[dict[str, Any]] = self.get("/api/v1/codes", api_key=api_key).json()
+        return sets
+
+    def export_codes(self, api_key: str, root: str, form: str, skip: int, limit: int | None) -> Iterator[str]:
+        """The lines of an export, as they come, without their ends. Raises Refused."""
+        query: dict[str, str] = {"root": root, "format": form, "skip": str(skip)}
+        if limit is not None:
+            query["limit"] = str(limit)
+        headers = _bearer(api_key)
+        with self._http.stream("GET", "/api/v1/codes/export", params=query, headers=headers) as response:
+            if response.status_code != 200:
+                response.read()
+                raise Refused(response.status_code, _problem(response), root)
+            yield from response.iter_lines()
+
     def submit(self, lines: Sequence[Line], api_key: str) -> Iterator[Recorded]:
         """Send statements of one issuer, in order; yields each one's place as soon as its receipt has been verified.
 

@@ -7,11 +7,7 @@ ledger; until then it waits, and asking again for the same gives the same set.
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +15,7 @@ from urllib.parse import unquote
 from sqlalchemy import Connection, func, insert, select
 
 from ..ledger.code_set import MOST_CODES, CodeSet, ItemKeys, upper_tiles
+from ..ledger.code_workers import blocks_of
 from ..ledger.database import Database
 from ..ledger.encoding import base64_text
 from ..ledger.errors import ProofError, Refusal
@@ -33,8 +30,6 @@ from .vault import Seal
 
 MOST_WAITING_SETS = 5
 """Drawn sets of one actor that are not on the ledger yet; more are refused."""
-_WORTH_PROCESSES = 4
-"""Blocks from which on processes of their own are worth starting."""
 
 
 @dataclass(frozen=True)
@@ -247,34 +242,6 @@ class ItemCodes:
             keys = ItemKeys.read(self._seal.open(row["sealed"], _purpose(row["root"])))
             codes = CodeSet(row["gtin"], row["lot"], row["first"], row["count"], keys)
             yield Drawn(row["actor"], codes, row["root"], row["entry"])
-
-
-def blocks_of(codes: CodeSet) -> Iterator[bytes]:
-    """The tiles of level 1 of a set, in order; many blocks are worked out by processes, a few at a time."""
-    jobs = min(os.cpu_count() or 1, codes.blocks)
-    if codes.blocks < _WORTH_PROCESSES or jobs < 2:
-        yield from (codes.block(number) for number in range(codes.blocks))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, context, _start, (codes,)) as pool:
-        try:
-            yield from pool.map(_block, range(codes.blocks))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-_working_on: CodeSet | None = None
-
-
-def _start(codes: CodeSet) -> None:
-    global _working_on
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process tells when to stop
-    _working_on = codes
-
-
-def _block(number: int) -> bytes:
-    assert _working_on is not None  # _start ran first
-    return _working_on.block(number)
 
 
 def _purpose(root: str) -> bytes:

@@ -139,6 +139,11 @@ def _marked(text: str) -> str:
     return "".join(parts)
 
 
+def fonts() -> tuple[str, str]:
+    """The names of our font and of the one for characters that it lacks, both ready for a canvas."""
+    return _fonts().fontName, _RARE
+
+
 @cache
 def _fonts() -> TTFont:
     font = TTFont(_FONT, str(Path(__file__).parent / "pages" / "fonts" / "NotoSansSC-GB2312.ttf"))

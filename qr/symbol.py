@@ -110,6 +110,15 @@ def encode(text: str) -> Symbol:
     `text` is 1 to 2,331 characters of printable ASCII, as every URI is: beyond ASCII, readers guess the encoding and
     not all guess alike. Raises SymbolError.
     """
+    check_text(text)
+    code = qrcode.QRCode(error_correction=qrcode.constants.ERROR_CORRECT_M, border=0)
+    code.add_data(text)
+    code.make(fit=True)
+    return Symbol(text, code.version, tuple(tuple(map(bool, row)) for row in code.modules))
+
+
+def check_text(text: str) -> None:
+    """Raises SymbolError unless `text` is 1 to 2,331 characters of printable ASCII."""
     if not text:
         raise SymbolError("symbol-empty", "text", "二维码内容不能为空", "a QR symbol needs some text")
     strange = next((character for character in text if not " " <= character <= "~"), None)
@@ -128,10 +137,6 @@ def encode(text: str) -> Symbol:
             f"the text has {len(text)} characters; a QR symbol at error correction M holds {MAX_CHARACTERS}",
             str(MAX_CHARACTERS),
         )
-    code = qrcode.QRCode(error_correction=qrcode.constants.ERROR_CORRECT_M, border=0)
-    code.add_data(text)
-    code.make(fit=True)
-    return Symbol(text, code.version, tuple(tuple(map(bool, row)) for row in code.modules))
 
 
 def svg(text: str, *, module_mm: Decimal | float | str = "0.495", title: str = "", description: str = "") -> str:

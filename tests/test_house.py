@@ -212,6 +212,7 @@ def test_every_module_of_the_ledger_is_either_storage_or_held_to_be_pure() -> No
         "scrub",
         "backup",
         "state_file",
+        "code_workers",
         "tables",
         "tile_source",
         "witness",

@@ -134,8 +134,36 @@ def test_nobody_else_draws_or_exports(house: House, codes: list[dict[str, Any]],
 
 
 def test_codes_are_drawn_alike_by_one_process_and_by_several(tmp_path: Path) -> None:
-    from suyuan.api.item_codes import blocks_of
     from suyuan.ledger.code_set import BLOCK, CodeSet, ItemKeys
+    from suyuan.ledger.code_workers import blocks_of
 
     many = CodeSet(GTIN, "A", 3, 4 * BLOCK + 700, ItemKeys.new())
     assert list(blocks_of(many))[4] == many.block(4)
+
+
+def test_the_command_line_issues_exports_and_prints(house: House, lot: str, tmp_path: Path) -> None:
+    from suyuan.api.client import Service
+    from suyuan.api.code_printing import export_codes, issue_codes, print_labels
+    from suyuan.api.loading import Producers
+    from suyuan.api.producer_home import Home
+    from suyuan.trace.template import load_templates
+
+    owner = house.cooperative
+    with Service(house.service.url) as service:
+        producers = Producers(service, Home(tmp_path / "home"), load_templates())
+        codes = issue_codes(producers, owner.id, lot, 30, owner.key)
+        assert issue_codes(producers, owner.id, lot, 5, None)["count"] == 5
+        assert codes["count"] == 30
+        assert export_codes(producers, owner.id, lot, tmp_path / "codes.csv", "csv", 0, None) == 5
+        assert len((tmp_path / "codes.csv").read_text().splitlines()) == 6
+        assert (tmp_path / "codes.csv").stat().st_mode & 0o077 == 0
+        sheets = tmp_path / "labels.pdf"
+        number, module = print_labels(producers, owner.id, lot, sheets, "a4-21", "湄潭翠芽", 1, 3)
+        assert number == 3 and float(module) >= 0.396 and sheets.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.slow
+def test_a_quick_benchmark_of_codes_symbols_and_labels_runs() -> None:
+    from suyuan.api.bench_codes import run
+
+    assert [row.unit for row in run(True, lambda title: None)] == ["s", "MB", "ms", "s", "s", "KB"]
