@@ -45,6 +45,7 @@ from .routes import (
     recalls,
     records,
     resolver,
+    scans,
     statements,
     uploads,
 )
@@ -70,6 +71,7 @@ ROUTERS = (
     audit.router,
     office.router,
     desk.router,
+    scans.router,
     parties.router,
     complaints.router,
     health.router,
@@ -101,6 +103,7 @@ def create_app(
         services = open_with(chosen)
         app.state.services = services
         services.start_scrub()
+        services.scans.start()
         publishing = asyncio.create_task(
             IndexPublisher(
                 services.log,

@@ -84,7 +84,7 @@ class Edge:
         answer = _Answer(send, request_id, bodiless=scope["method"] == "HEAD", readable=readable)
         method = scope["method"]
         if answer.bodiless:
-            scope = {**scope, "method": "GET"}
+            scope = {**scope, "method": "GET", "suyuan.head": True}
         request = Request(scope, receive)
         try:
             await self._admit(services, request, state)
@@ -162,6 +162,13 @@ class _Answer:
 def client_of(services: Services, request: Request) -> str:
     """The bucket of whoever asks without credentials, or with wrong ones."""
     return client_name(_client_address(request, services.settings.trusted_proxies))
+
+
+def client_address(services: Services, request: Request) -> tuple[str, bool]:
+    """The address that asks, and whether a trusted proxy passed the request on."""
+    trusted = services.settings.trusted_proxies
+    peer = request.client.host if request.client else "local"
+    return _client_address(request, trusted), peer in trusted
 
 
 def _client_address(request: Request, trusted: tuple[str, ...]) -> str:

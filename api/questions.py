@@ -21,6 +21,7 @@ from .viewing import View
 Given = Mapping[str, str]
 FieldName = Literal["uri", "active", "from", "until", "recall"]
 _VIEWS = 500
+_WEEK = 7
 
 
 @dataclass(frozen=True)
@@ -169,11 +170,7 @@ def _sprayed(services: Services, officer: Officer, given: Given) -> list[Sheet]:
 
 
 def _code_clusters(services: Services, officer: Officer, given: Given) -> list[Sheet]:
-    remark = Text(
-        "本服务尚未记录扫码，故无法判断可疑聚集。", "This service records no scans yet, so clusters cannot be told."
-    )
-    columns = (column("cluster", "聚集", "Cluster"),)
-    return [Sheet("clusters", Text("可疑扫码聚集", "Suspicious code clusters"), columns, (), (remark,))]
+    return [services.clusters.sheet(officer.viewer, _WEEK)]
 
 
 def _seen(services: Services, officer: Officer, given: Given) -> list[Sheet]:

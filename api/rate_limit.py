@@ -25,6 +25,14 @@ class RateLimit:
         self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
+    def check(self, name: str) -> None:
+        """Refuse as `take` would, and take nothing."""
+        now = self._clock()
+        tokens, last = self._buckets.get(name, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - last) * self._rate)
+        if tokens < 1.0:
+            raise self._refusal(1.0 - tokens)
+
     def take(self, name: str, cost: float = 1.0) -> None:
         """Take `cost` tokens of the bucket `name`; raises HttpRefusal 429 with Retry-After when they are not there."""
         now = self._clock()
@@ -35,14 +43,17 @@ class RateLimit:
         if len(self._buckets) > _MOST_BUCKETS:
             self._buckets.popitem(last=False)
         if not allowed:
-            wait = max(1, int((cost - tokens) / self._rate + 0.999))
-            raise HttpRefusal(
-                429,
-                "rate-limit",
-                zh=f"请求过于频繁，请 {wait} 秒后再试",
-                en=f"too many requests; try again in {wait} s",
-                headers={"Retry-After": str(wait)},
-            )
+            raise self._refusal(cost - tokens)
+
+    def _refusal(self, missing: float) -> HttpRefusal:
+        wait = max(1, int(missing / self._rate + 0.999))
+        return HttpRefusal(
+            429,
+            "rate-limit",
+            zh=f"请求过于频繁，请 {wait} 秒后再试",
+            en=f"too many requests; try again in {wait} s",
+            headers={"Retry-After": str(wait)},
+        )
 
 
 def client_name(address: str) -> str:

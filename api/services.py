@@ -45,6 +45,10 @@ from .item_codes import ItemCodes
 from .item_states import ItemLookup, no_items
 from .notifications import Notifications
 from .rate_limit import RateLimit
+from .scans.clusters import Clusters
+from .scans.looking import Looks
+from .scans.recording import Scans
+from .scans.visitors import CityBook, Visitors
 from .security import ApiKeys, Caller
 from .sessions import Sessions
 from .settings import Settings, SettingsError
@@ -101,6 +105,10 @@ class Services:
     webhooks: Webhooks
     complaints: Complaints
     complaint_limit: RateLimit
+    scans: Scans
+    looks: Looks
+    clusters: Clusters
+    guesses: RateLimit
     item_codes: ItemCodes
     items: ItemLookup = no_items
     scrub: ScrubThread | None = None
@@ -172,11 +180,24 @@ class Services:
         """Let everything accepted be committed and answered, then let go of the database."""
         if self.scrub is not None:
             await asyncio.to_thread(self.scrub.close)
+        await asyncio.to_thread(self.scans.stop)
         await self.batcher.close()
         await asyncio.to_thread(self.known.close)
         self.database.close()
         for closed in self.closed_logs:
             closed.database.close()
+
+
+def _visitors(settings: Settings, clock: Clock) -> Visitors:
+    """Who looks, with the operator's own table of networks and cities. Raises SettingsError for a bad table."""
+    book = None
+    if settings.scan_city_file is not None:
+        try:
+            book = CityBook(settings.scan_city_file.read_text("utf-8").splitlines())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"scan_city_file: {error}") from None
+    header, default = settings.scan_city_header, settings.scan_city_default
+    return Visitors(settings.data_dir, clock, city_header=header, city_default=default, book=book)
 
 
 def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
@@ -224,6 +245,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
     )
     notifications = Notifications(database, log, templates, names, clock)
     item_codes = ItemCodes(database, seal, names, clock, log.log_id)
+    scans = Scans(database, clock, keep_days=settings.scan_days)
     services = Services(
         settings=settings,
         identity=identity,
@@ -273,6 +295,10 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
             database, seal, notifications, names, clock, contact_days=settings.complaint_contact_days
         ),
         complaint_limit=RateLimit(settings.complaints_per_hour / 3600, max(1, round(settings.complaints_per_hour))),
+        scans=scans,
+        looks=Looks(database, scans, _visitors(settings, clock), clock, log.log_id),
+        clusters=Clusters(database, names, clock, log.log_id),
+        guesses=RateLimit(settings.unknown_serials_per_hour / 3600, max(1, round(settings.unknown_serials_per_hour))),
     )
     try:
         services.check()

@@ -117,6 +117,16 @@ class Settings(BaseModel):
     """Complaints an hour that one address may go on filing, and may file at once."""
     complaint_contact_days: Annotated[int, Field(ge=1, le=3_650)] = 180
     """A consumer's contact is deleted this long after the complaint."""
+    unknown_serials_per_hour: Annotated[float, Field(gt=0, le=100_000)] = 60.0
+    """Serials never issued that one address may go on asking for, and may ask for at once."""
+    scan_days: Annotated[int, Field(ge=7, le=365)] = 90
+    """How long a scan, and the city of a first check, is kept."""
+    scan_city_header: str = ""
+    """Header in which a trusted proxy gives the division code of the city an address is in; none by default."""
+    scan_city_file: Path | None = None
+    """Text file `network,division code` a line: where addresses are, from a database of the operator's own."""
+    scan_city_default: str = ""
+    """Division code of the city where nothing else tells one; for demonstrations."""
     handles: tuple[str, ...] = ()
     """Industrial-internet prefixes and whose lots they name: `88.<node>.<enterprise>=<GTIN or actor id>`."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0

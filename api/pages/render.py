@@ -16,8 +16,10 @@ from ...trace.certificates import STAGE as CONFORMITY
 from ...trace.story import Certificate, LaboratoryReport, Story, Text
 from ..complaints import KINDS as COMPLAINT_KINDS
 from ..complaints import PublicComplaints
+from ..scans.judging import Verdict
 from . import flow, formatting, plot_map, reference, summary, timeline
 from .assets import static_url
+from .scan_state import scan_state
 from .texts import LANGUAGES, Lang, Texts, texts
 
 
@@ -48,7 +50,13 @@ class HomeProduct:
 
 
 def render_product(
-    story: Story, *, lang: Lang, large: bool, urls: PageUrls, complaints: PublicComplaints | None = None
+    story: Story,
+    *,
+    lang: Lang,
+    large: bool,
+    urls: PageUrls,
+    complaints: PublicComplaints | None = None,
+    verdict: Verdict | None = None,
 ) -> str:
     """The story of a lot (or plot, or logistic unit) as one HTML page in `lang`; `large` is the page for older readers.
 
@@ -76,6 +84,7 @@ def render_product(
         flow_box=(flow.WIDTH, flow.DEPTH),
         ended=_ended(story),
         complaints=complaints,
+        scan=None if verdict is None else scan_state(verdict, t),
         complaint_kinds=COMPLAINT_KINDS,
         bundle_name=_bundle_name(story),
         sign=summary.sign,

@@ -165,7 +165,9 @@ def _form_page(
         error=error, done=t("desk.enrolled") if request.query_params.get("enrolled") else "", enrolling=enrolling,
         next=_own_page(following) if following else "",
     )  # fmt: skip
-    answer = _html(html, page, 200 if refusal is None else refusal.status, {} if refusal is None else refusal.headers)
+    answer = html_answer(
+        html, page, 200 if refusal is None else refusal.status, {} if refusal is None else refusal.headers
+    )
     set_cookie(answer, FORM_COOKIE, token, secure=secure)
     return answer
 
@@ -181,8 +183,8 @@ def bare(request: Request) -> Response:
 @router.get("/")
 def work_list(request: Request, services: ServicesDep, person: PersonOnPage) -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     asked = page.query
     wanted = filter_of(
         services, [asked["severity"]] if asked.get("severity") else None,
@@ -190,21 +192,21 @@ def work_list(request: Request, services: ServicesDep, person: PersonOnPage) -> 
         asked.get("county", "").strip(), asked.get("rule", "").strip(), _number(asked.get("min_age_days", ""), 0), "",
     )  # fmt: skip
     if wanted.firm and person.viewer.owes_reason:
-        return _ask_reason(page)
+        return ask_reason(page)
     at, now = max(1, _number(asked.get("page", ""), 1)), services.clock()
     total, found = alerts_of(services).listed(person.viewer, wanted, now, at)
     number_of_pages = max(1, -(-total // PAGE))
     named = not person.viewer.owes_reason
-    return _html(pages.render_work_list(page, found, total, at, number_of_pages, now, named=named), page)
+    return html_answer(pages.render_work_list(page, found, total, at, number_of_pages, now, named=named), page)
 
 
 @router.get("/alerts/{alert}")
 def alert_page(request: Request, services: ServicesDep, person: PersonOnPage, alert: str) -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     if person.viewer.owes_reason:
-        return _ask_reason(page)
+        return ask_reason(page)
     return _alert(services, person, page, alert)
 
 
@@ -213,8 +215,8 @@ async def decide(request: Request, services: ServicesDep, alert: str) -> Respons
     form = await _form(request, services, before=COOKIE)
     person = await signed_in(request)
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person, form)
+        return to_sign_in(request)
+    page = office_page(request, person, form)
     await run_in_threadpool(
         lambda: services.viewings.note(
             "decide", actor=person.actor, user=person.user, subject=alert, reason=form.get("zh", ""),
@@ -247,7 +249,7 @@ def _alert(
     except Refusal:
         words = {"decision": "confirm | dismiss", "zh": "…", "en": "…"}
         notice = json.dumps(_notice(found[0], found[2], words), ensure_ascii=False, indent=1)
-    return _html(pages.render_alert(page, *found, notice=notice, error=error), page, status)
+    return html_answer(pages.render_alert(page, *found, notice=notice, error=error), page, status)
 
 
 def _notice(alert: Alert, held: Sequence[str], form: Mapping[str, str]) -> dict[str, Any]:
@@ -274,10 +276,10 @@ def _signed(services: Services, actor: str, notice: Mapping[str, Any]) -> Submis
 @router.get("/lot")
 def lot_page(request: Request, services: ServicesDep, person: PersonOnPage, uri: str = "") -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     if person.viewer.owes_reason:
-        return _ask_reason(page)
+        return ask_reason(page)
     whole = services.names.absolute(uri) if uri.startswith("/") else uri
     with services.heavy():
         found = inspection(services).dossier(whole, person.viewer, services.attachments.intact)
@@ -286,60 +288,60 @@ def lot_page(request: Request, services: ServicesDep, person: PersonOnPage, uri:
     subject = services.names.subject(whole, "uri")
     alerts = alerts_of(services)
     about = alerts.about(person.viewer, subject)
-    return _html(pages.render_dossier(page, *found, about, held=alerts.held(subject)), page)
+    return html_answer(pages.render_dossier(page, *found, about, held=alerts.held(subject)), page)
 
 
 @router.get("/statistics")
 def statistics_page(request: Request, services: ServicesDep, person: PersonOnPage) -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     t = texts(page.lang)
     sheets = statistics_of(services, person)
     html = pages.render_sheets(page, t("desk.statistics"), sheets, csv="/api/v1/statistics?format=csv", chain=None)
-    return _html(html, page)
+    return html_answer(html, page)
 
 
 @router.get("/questions")
 def questions_page(request: Request, services: ServicesDep, person: PersonOnPage) -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     title = texts(page.lang)("desk.questions")
     listed = sorted(QUESTIONS.values(), key=lambda question: question.number)
     html = pages.render_desk(
         page, "desk_questions.html", title, questions=listed, owes_reason=person.viewer.owes_reason
     )
-    return _html(html, page)
+    return html_answer(html, page)
 
 
 @router.get("/questions/{number}")
 def answer_page(request: Request, services: ServicesDep, person: PersonOnPage, number: int) -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     if person.viewer.owes_reason:
-        return _ask_reason(page)
+        return ask_reason(page)
     question, sheets = ask(services, person, number, page.query)
     csv = f"/api/v1/questions/{number}?" + urlencode({**_asked(page.query), "format": "csv"})
     title = f"{question.number} {texts(page.lang).pick(question.words)}"
-    return _html(pages.render_sheets(page, title, sheets, csv=csv, fields=question.fields, chain=None), page)
+    return html_answer(pages.render_sheets(page, title, sheets, csv=csv, fields=question.fields, chain=None), page)
 
 
 @router.get("/recalls")
 def recalls_page(request: Request, services: ServicesDep, person: PersonOnPage) -> Response:
     if person is None:
-        return _to_sign_in(request)
-    page = _office_page(request, person)
+        return to_sign_in(request)
+    page = office_page(request, person)
     require_reason(person.viewer)
     sheets = inspection(services).recalled("", person.viewer, services.clock()) or ()
-    return _html(pages.render_sheets(page, texts(page.lang)("desk.recalls"), sheets, chain=None), page)
+    return html_answer(pages.render_sheets(page, texts(page.lang)("desk.recalls"), sheets, chain=None), page)
 
 
 @router.get("/views")
 def views_page(request: Request, services: ServicesDep, person: PersonOnPage, uri: str = "") -> Response:
     if person is None:
-        return _to_sign_in(request)
+        return to_sign_in(request)
     page = _page(request, person)
     t = texts(page.lang)
     whole = services.names.absolute(uri) if uri.startswith("/") else uri
@@ -351,7 +353,7 @@ def views_page(request: Request, services: ServicesDep, person: PersonOnPage, ur
     html = pages.render_sheets(
         page, t("desk.views"), [views_sheet(views)], lead=lead, csv=csv, fields=fields, chain=chain
     )
-    return _html(html, page)
+    return html_answer(html, page)
 
 
 # ---------------------------------------------------------------- shared steps
@@ -375,17 +377,20 @@ def _page(request: Request, person: Officer | None, form: Mapping[str, str] | No
     return pages.Page(request.url.path, lang, large, who, query)
 
 
-def _office_page(request: Request, person: Officer, form: Mapping[str, str] | None = None) -> pages.Page:
+def office_page(request: Request, person: Officer, form: Mapping[str, str] | None = None) -> pages.Page:
+    """What every page for authorities has. Raises HttpRefusal 403 for anybody else."""
     if "authority" not in person.roles:
         raise HttpRefusal(403, "office-role", zh="需要监管部门的角色", en="this needs the role authority")
     return _page(request, person, form)
 
 
-def _ask_reason(page: pages.Page) -> Response:
-    return _html(pages.render_desk(page, "desk_reason.html", texts(page.lang)("desk.reason_title")), page, 403)
+def ask_reason(page: pages.Page) -> Response:
+    """The form in which the authority of a city or province says why it looks."""
+    return html_answer(pages.render_desk(page, "desk_reason.html", texts(page.lang)("desk.reason_title")), page, 403)
 
 
-def _to_sign_in(request: Request) -> Response:
+def to_sign_in(request: Request) -> Response:
+    """To the form, and back to what was asked for."""
     asked = request.url.path + ("?" + request.url.query if request.url.query and request.method == "GET" else "")
     kept = {name: request.query_params[name] for name in ("lang", "large") if name in request.query_params}
     return RedirectResponse(_with(SIGN_IN_PATH, {**kept, "next": asked}), 303, _HEADERS)
@@ -430,5 +435,6 @@ async def _form(request: Request, services: Services, *, before: str) -> dict[st
     return form
 
 
-def _html(html: str, page: pages.Page, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def html_answer(html: str, page: pages.Page, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A page of the desk as an answer that nobody keeps."""
     return HTMLResponse(html, status, {**_HEADERS, "Content-Language": page.lang, **(headers or {})})

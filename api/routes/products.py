@@ -23,6 +23,7 @@ from ..json_answers import json_bytes
 from ..negotiation import language_of, preferred_type
 from ..pages.render import PageUrls, render_product
 from ..problems import HttpRefusal
+from ..scans.guard import issued, look
 from ..services import Services
 from .resolver import (
     BEYOND_LEVELS,
@@ -214,7 +215,7 @@ def _show(request: Request, services: Services, path: str) -> Response:
         return _proof(request, services, uri, _ANYBODY)
     vary = {"Vary": "Accept, Accept-Language", "Link": linkset_header(uri), **OPEN}
     lot_uri, _, serial = uri.partition(_ITEM)
-    item = services.items(path) if serial else None
+    item = issued(request, services, path) if serial else None
     if serial and item is None:
         raise unknown()
     if wanted == JSON:
@@ -235,13 +236,21 @@ def _show(request: Request, services: Services, path: str) -> Response:
     urls = PageUrls(page=path, proof=f"/proof?uri={quote(uri, safe='')}")
     complaints = services.complaints.public(lot_uri) if story.kind == "lot" else None
     large = request.query_params.get("large") == "1"
-    page = render_product(story, lang=language, large=large, urls=urls, complaints=complaints)
-    return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", {**vary, "Content-Language": language})
+    verdict = None
+    if item is not None:
+        verdict = look(request, services, path, item, recalled=any(one.own for one in story.recalls))
+    page = render_product(story, lang=language, large=large, urls=urls, complaints=complaints, verdict=verdict)
+    headers = {**vary, "Content-Language": language}
+    # What is said of an item depends on who looked at it when: nobody keeps a copy of that.
+    return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", headers, public=verdict is None)
 
 
 def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Response:
     lot_uri, _, serial = uri.partition(_ITEM)
-    item = services.item_codes.proven(urlsplit(uri).path) if serial else None
+    path = urlsplit(uri).path
+    if serial and issued(request, services, path) is None:
+        raise unknown()
+    item = services.item_codes.proven(path) if serial else None
     if serial and (item is None or not uri.startswith(services.names.base + "/")):
         raise unknown()
     with services.heavy():

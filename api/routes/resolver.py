@@ -34,6 +34,7 @@ from ..links import (
 )
 from ..negotiation import preferred_type
 from ..problems import HttpRefusal, not_found
+from ..scans.guard import issued
 from ..services import Services
 
 router = APIRouter(tags=["产品 products"])
@@ -226,7 +227,7 @@ def linkset_header(uri: str) -> str:
 def levels_at(request: Request, services: Services, path: str) -> list[Level]:
     """The levels of what stands at `path`, with their links. Raises HttpRefusal 404."""
     lot, _, serial = path.partition("/21/")
-    if serial and services.items(path) is None:
+    if serial and issued(request, services, path) is None:
         raise unknown()
     uri = services.names.absolute(lot)
     if lot.startswith("/01/") and "/10/" not in lot:

@@ -1,0 +1,81 @@
+"""One look at an item's page: what is told of it, and the scan that it leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import select
+from starlette.requests import Request
+
+from ...ledger.database import Database
+from ...trace import tables
+from ...trace.genealogy import find_node
+from ...trace.viewer import COUNTY_DIGITS
+from ..item_states import ItemState
+from .judging import Scan, Verdict, judge
+from .recording import Scans
+from .visitors import Visitors
+
+
+class Looks:
+    """Judges and notes what people look at."""
+
+    def __init__(
+        self, database: Database, scans: Scans, visitors: Visitors, clock: Callable[[], int], log_id: int = 1
+    ) -> None:
+        self._database = database
+        self._scans = scans
+        self._visitors = visitors
+        self._clock = clock
+        self._log_id = log_id
+
+    def at(
+        self, request: Request, item: str, lot: str, state: ItemState, bucket: str, address: str,
+        *, trusted: bool, recalled: bool,
+    ) -> Verdict:  # fmt: skip
+        """What the page of the item at the path `item` says; a person's look is noted for later ones.
+
+        lot: subject string. bucket, address: whose look it is; trusted: whether a proxy of ours said so.
+        """
+        now = Scan(
+            self._clock(),
+            self._visitors.city(request, address, trusted=trusted),
+            self._visitors.device(bucket, request),
+        )
+        first, earlier = self._scans.earlier(item)
+        left, regions = self._sent(lot)
+        verdict = judge(state, first, earlier, now, recalled=recalled, lot_left=left, regions=regions)
+        if self._visitors.is_person(request):
+            self._scans.note(item, lot, now, verdict)
+        return verdict
+
+    def guessed(self, request: Request, lot: str, bucket: str, address: str, *, trusted: bool) -> None:
+        """Note that somebody asked for a serial that the lot never had."""
+        seen = Scan(
+            self._clock(),
+            self._visitors.city(request, address, trusted=trusted),
+            self._visitors.device(bucket, request),
+        )
+        self._scans.note("", lot, seen)
+
+    def _sent(self, lot: str) -> tuple[bool, list[str]]:
+        """Whether anything of a lot was shipped or sold, and the division codes of dealers and retailers it went to."""
+        sent, sold, actor = tables.transfer.c, tables.sale.c, tables.actor.c
+        with self._database.read() as connection:
+            node = find_node(connection, self._log_id, lot)
+            if node is None:
+                return False, []
+            query = (
+                select(actor.county, actor.roles)
+                .select_from(tables.transfer)
+                .outerjoin(tables.actor, (actor.log_id == self._log_id) & (actor.id == sent.receiver))
+                .where(sent.node_id == node["id"], sent.shipped_micro > 0)
+            )
+            rows = connection.execute(query).all()
+            any_sold = connection.execute(
+                select(sold.actor).where(sold.node_id == node["id"], sold.sold_micro > 0).limit(1)
+            ).first()
+        dealers = [row.county for row in rows if row.roles and {"dealer", "retailer"} & set(row.roles.split())]
+        # One dealer of unknown region may sell anywhere: then no scan is outside.
+        known = [county for county in dealers if county and len(county) == COUNTY_DIGITS]
+        return bool(rows) or any_sold is not None, known if len(known) == len(dealers) else []
