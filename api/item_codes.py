@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from sqlalchemy import Connection, func, insert, select
 
-from ..ledger.code_set import MOST_CODES, CodeSet, ItemKeys, upper_tiles
+from ..ledger.code_set import MOST_CODES, CodeSet, ItemKeys, kept_tiles
 from ..ledger.code_workers import blocks_of
 from ..ledger.database import Database
 from ..ledger.encoding import base64_text
@@ -117,7 +117,7 @@ class ItemCodes:
         for number, row in enumerate(blocks_of(codes)):
             rows.append(row)
             yield min(codes.count, (number + 1) << 16)
-        tiles = upper_tiles(rows)
+        tiles = kept_tiles(codes, rows)
         root = base64_text(codes.root(lambda level, number: tiles[level, number]))
         self._keep(actor, codes, root, tiles)
         yield Drawn(actor, codes, root)

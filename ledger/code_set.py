@@ -36,7 +36,7 @@ _LEAF_PREFIX = sha256(b"\x00")
 _HMAC_BLOCK = 64
 
 Tile = tuple[int, int]
-"""Tile level (from 1) and number of a stored tile of a code set's tree."""
+"""Tile level and number of a kept tile of a code set's tree."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,7 +159,7 @@ class CodeSet:
         return -(-(self.count // TILE_WIDTH) // TILE_WIDTH)
 
     def path(self, sequence: int, read_tile: Callable[[int, int], bytes]) -> list[bytes]:
-        """The inclusion path of number `sequence`; `read_tile` gives tiles of level 1 and up. Raises ValueError."""
+        """The inclusion path of number `sequence`; `read_tile` gives kept tiles. Raises ValueError."""
         self._check(sequence)
         return inclusion_path(sequence - self.first, self.count, TileNodes(self.count, self._reader(read_tile)))
 
@@ -169,10 +169,9 @@ class CodeSet:
 
     def _reader(self, read_tile: Callable[[int, int], bytes]) -> Callable[[int, int], bytes]:
         def read(level: int, number: int) -> bytes:
-            if level:
+            if level or number == self.count // TILE_WIDTH:
                 return read_tile(level, number)
-            start = number * TILE_WIDTH
-            return self.leaf_hashes(start, min(start + TILE_WIDTH, self.count))
+            return self.leaf_hashes(number * TILE_WIDTH, (number + 1) * TILE_WIDTH)
 
         return read
 
@@ -184,9 +183,15 @@ class CodeSet:
             raise ValueError(f"number {sequence} is not one of the set")
 
 
-def upper_tiles(level_one: Sequence[bytes]) -> dict[Tile, bytes]:
-    """All tiles of level 1 and up, from the tiles of level 1 (the last of them may be part full)."""
+def kept_tiles(codes: CodeSet, level_one: Sequence[bytes]) -> dict[Tile, bytes]:
+    """The tiles that are kept of a set, from those of level 1 (the last may be part full): all from level 1 up.
+
+    A part full tile of leaves at the right edge is kept, too: every proof needs it.
+    """
+    edge = codes.count // TILE_WIDTH
     tiles: dict[Tile, bytes] = {}
+    if codes.count % TILE_WIDTH:
+        tiles[0, edge] = codes.leaf_hashes(edge * TILE_WIDTH, codes.count)
     level, row = 1, list(level_one)
     while row:
         tiles.update({(level, number): tile for number, tile in enumerate(row)})

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from suyuan.ledger.code_set import BLOCK, CodeSet, ItemKeys, Tile, upper_tiles
+from suyuan.ledger.code_set import BLOCK, CodeSet, ItemKeys, Tile, kept_tiles
 from suyuan.ledger.errors import ProofError
 from suyuan.ledger.item_code import code_leaf, verify_item
 from suyuan.ledger.merkle import root
@@ -24,7 +24,7 @@ def code_set(count: int, first: int = 0) -> CodeSet:
 
 
 def tiles_of(codes: CodeSet) -> dict[Tile, bytes]:
-    return upper_tiles([codes.block(number) for number in range(codes.blocks)])
+    return kept_tiles(codes, [codes.block(number) for number in range(codes.blocks)])
 
 
 def body(codes: CodeSet, tiles: dict[Tile, bytes]) -> dict[str, object]:
