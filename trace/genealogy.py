@@ -27,7 +27,11 @@ FlowRow: TypeAlias = tuple[int, int, int, "int | None", "str | None", str]
 """What `Flow` names, as a bare tuple."""
 
 _CHUNK = 400
-_COLUMNS = ("process_id", "node_id", "entry", "quantity_micro", "uom", "visibility")
+_VARYING, _SAME = ("process_id", "node_id", "entry", "quantity_micro"), ("uom", "visibility")
+_COLUMNS = (*_VARYING, *_SAME)
+_ENDS = [f"min({name}), max({name}), count({name})" for name in _SAME]
+_GATHERED = ", ".join([*(f"json_group_array({name})" for name in _VARYING), *_ENDS])
+_GATHERED_POSTGRES = ", ".join([*(f"array_agg({name})" for name in _VARYING), *_ENDS])
 _TAKEN, _GIVEN = "n.part IN ('input', 'plot')", "n.part = 'output'"
 _of_process, _of_node = itemgetter(0), itemgetter(1)
 
@@ -123,14 +127,13 @@ class Walk:
 def walk(connection: Connection, start: int, direction: Direction, *, depth: int = 64, limit: int = 50_000) -> Walk:
     """Everything up (or down) from the node `start`, at most `depth` processes away and `limit` nodes."""
     found = Walk(start, {start: 0})
-    step, near = (_step_up, _GIVEN) if direction == "up" else (_step_down, _TAKEN)
+    near, far, step = (_GIVEN, _TAKEN, _step_up) if direction == "up" else (_TAKEN, _GIVEN, _step_down)
     done: set[int] = set()
     frontier: list[int] = [start]
     for level in range(1, depth + 1):
-        rows = _flow_rows(connection, "node_id", frontier, near)
-        processes = sorted(set(map(_of_process, rows)) - done)
+        rows, processes, beyond = _level(connection, frontier, near, far, done)
         done.update(processes)
-        frontier = sorted(step(connection, found, rows, processes).difference(found.level))
+        frontier = sorted(step(connection, found, rows, processes, beyond).difference(found.level))
         if not frontier:
             return found
         found.level.update(dict.fromkeys(frontier, level))
@@ -140,10 +143,16 @@ def walk(connection: Connection, start: int, direction: Direction, *, depth: int
     return found
 
 
-def _step_up(connection: Connection, found: Walk, rows: list[FlowRow], processes: list[int]) -> set[int]:
+def _step_up(
+    connection: Connection, found: Walk, rows: list[FlowRow], processes: list[int], taken: list[list[Any]]
+) -> set[int]:
     """From lots by what made them to what these processes took."""
     found.made.update(_grouped(rows, _of_node))
-    of, *columns = _columns(connection, "process_id", processes, _TAKEN, _COLUMNS)
+    return _take(found, processes, taken)
+
+
+def _take(found: Walk, processes: list[int], taken: list[list[Any]]) -> set[int]:
+    of, *columns = taken
     together = Columns(*columns)
     found.taken.update(dict.fromkeys(processes, (together, 0, 0)))
     counts = Counter(of)
@@ -152,10 +161,12 @@ def _step_up(connection: Connection, found: Walk, rows: list[FlowRow], processes
     return set(together.nodes)
 
 
-def _step_down(connection: Connection, found: Walk, rows: list[FlowRow], processes: list[int]) -> set[int]:
+def _step_down(
+    connection: Connection, found: Walk, rows: list[FlowRow], processes: list[int], beyond: list[list[Any]]
+) -> set[int]:
     """From lots by what used them to what these processes gave."""
     found.used.update(_grouped(rows, _of_node))
-    given = _flow_rows(connection, "process_id", processes, _GIVEN)
+    given: list[FlowRow] = list(zip(*beyond, strict=True))
     found.given.update((process, _NOTHING) for process in processes)
     found.given.update(_grouped(given, _of_process))
     query = "SELECT p.id, p.taken_flows, p.taken_micro FROM {ids} CROSS JOIN process p WHERE p.id = ids.id"
@@ -165,7 +176,8 @@ def _step_down(connection: Connection, found: Walk, rows: list[FlowRow], process
         if amount is None and flows > 1:
             hidden.append(process)
     if hidden:
-        _step_up(connection, found, [], sorted(hidden))
+        hidden.sort()
+        _take(found, hidden, _columns(connection, "process_id", hidden, _TAKEN))
     return set(map(_of_node, given))
 
 
@@ -198,40 +210,83 @@ def _flow_rows(
 ) -> list[FlowRow]:
     """The flows whose `column` is one of `ids`, ordered by it."""
     also = " AND n.process_id IS NOT NULL" if in_a_process and column == "node_id" else ""
-    return list(zip(*_columns(connection, column, ids, part + also, _COLUMNS), strict=True))
+    return list(zip(*_columns(connection, column, ids, part + also), strict=True))
 
 
-def _columns(
-    connection: Connection, column: str, ids: Sequence[int], condition: str, columns: Sequence[str], *more: str
-) -> list[list[Any]]:
-    """Columns of the flows whose `column` is one of `ids`, in ascending order of it: one index lookup an id.
+def _level(
+    connection: Connection, nodes: Sequence[int], near: str, far: str, done: set[int]
+) -> tuple[list[FlowRow], list[int], list[list[Any]]]:
+    """Flows of `nodes` on the `near` side of processes, the processes not `done` yet, and what is on `far` of those.
+
+    SQLite is asked twice. PostgreSQL, where to ask costs more than the answer, is asked once.
+    """
+    near += " AND n.process_id IS NOT NULL"
+    if connection.dialect.name != "postgresql":
+        rows: list[FlowRow] = list(zip(*_columns(connection, "node_id", nodes, near), strict=True))
+        processes = sorted(set(map(_of_process, rows)) - done)
+        return rows, processes, _columns(connection, "process_id", processes, far)
+    query = (
+        f"WITH near AS ({_flows('{ids}', 'node_id', near, ordered=True)}), "
+        "steps AS (SELECT DISTINCT process_id AS id FROM near), "
+        f"far AS ({_flows('steps AS ids', 'process_id', far, ordered=True)}) "
+        f"SELECT * FROM (SELECT {_GATHERED_POSTGRES} FROM near) AS a, (SELECT {_GATHERED_POSTGRES} FROM far) AS b"
+    )
+    ((*found,),) = rows_of(connection, query, nodes)
+    half = len(found) // 2
+    rows = list(zip(*_told(connection, "node_id", nodes, near, found[:half]), strict=True))
+    reached = set(map(_of_process, rows))
+    processes = sorted(reached - done)
+    if len(processes) < len(reached):
+        return rows, processes, _columns(connection, "process_id", processes, far)
+    return rows, processes, _told(connection, "process_id", processes, far, found[half:])
+
+
+def _columns(connection: Connection, column: str, ids: Sequence[int], condition: str) -> list[list[Any]]:
+    """The columns of the flows whose `column` is one of `ids`, in ascending order of it: one index lookup an id.
 
     Each column comes as one array, which costs half of what rows cost; what is in which order was settled by the index.
     """
-    names = [*(f"n.{name}" for name in columns), *more]
     if not ids:
-        return [[] for _ in names]
-    source = f"FROM {{ids}} CROSS JOIN event_node n WHERE n.{column} = ids.id AND {condition}"
-    if connection.dialect.name == "postgresql":
-        order = (
-            "n.process_id, n.part, n.node_id, n.entry" if column == "process_id" else "n.node_id, n.process_id, n.entry"
-        )
-        listed = ", ".join(f"{name} AS c{number}" for number, name in enumerate(names))
-        arrays = ", ".join(f"array_agg(c{number})" for number in range(len(names)))
-        ((*found,),) = rows_of(
-            connection, f"SELECT {arrays} FROM (SELECT {listed} {source} ORDER BY {order}) AS flow", ids
-        )
-        return [each or [] for each in found]
-    arrays = ", ".join(f"json_group_array({name})" for name in names)
-    ((*texts,),) = rows_of(connection, f"SELECT {arrays} {source}", ids)
-    return [orjson.loads(text) for text in texts]
+        return [[] for _ in _COLUMNS]
+    postgres = connection.dialect.name == "postgresql"
+    gathered = _GATHERED_POSTGRES if postgres else _GATHERED
+    flows = _flows("{ids}", column, condition, ordered=postgres)
+    ((*found,),) = rows_of(connection, f"SELECT {gathered} FROM ({flows}) AS flow", ids)
+    return _told(connection, column, ids, condition, found)
+
+
+def _told(
+    connection: Connection, column: str, ids: Sequence[int], condition: str, found: Sequence[Any]
+) -> list[list[Any]]:
+    """Columns from what was gathered; all is asked for again by row where units or visibilities differ."""
+    arrays = [orjson.loads(one) if isinstance(one, str) else one or [] for one in found[: len(_VARYING)]]
+    count = len(arrays[0])
+    ends = [found[first : first + 3] for first in range(len(_VARYING), len(found), 3)]
+    if all(low == high and told in (0, count) for low, high, told in ends):
+        return [*arrays, *([low] * count for low, _, _ in ends)]
+    postgres = connection.dialect.name == "postgresql"
+    return list(
+        map(list, zip(*rows_of(connection, _flows("{ids}", column, condition, ordered=postgres), ids), strict=True))
+    )
+
+
+def _flows(source: str, column: str, condition: str, *, ordered: bool) -> str:
+    """A query for the flows of a table of ids; SQLite finds them in their order anyway."""
+    order = (
+        " ORDER BY n.process_id, n.part, n.node_id, n.entry"
+        if column == "process_id"
+        else " ORDER BY n.node_id, n.process_id, n.entry"
+    )
+    names = ", ".join(f"n.{name}" for name in _COLUMNS)
+    query = f"SELECT {names} FROM {source} CROSS JOIN event_node n WHERE n.{column} = ids.id AND {condition}"
+    return query + (order if ordered else "")
 
 
 def rows_of(connection: Connection, query: str, ids: Sequence[int]) -> list[Any]:
     """The rows of a query over many ids as the driver's own tuples; `{ids}` in it stands for a table `ids(id)`."""
     value: Any = list(ids)
     if connection.dialect.name == "postgresql":
-        source = "unnest(%s::bigint[]) AS ids(id)"
+        source, value = "unnest(%s::bigint[]) AS ids(id)", f"{{{','.join(map(str, value))}}}"
     else:  # SQLite reads a CROSS JOIN in the order it is written.
         source, value = "(SELECT value AS id FROM json_each(?)) AS ids", orjson.dumps(value).decode()
     # The driver's cursor: a genealogy asks thirty times for little, and half of that time would be SQLAlchemy's.

@@ -40,6 +40,7 @@ def shares_up(found: Walk, may_see: Sees) -> Shares:
     """
     start, taken = found.start, found.taken
     shares = {start: WHOLE}
+    had = shares.get
     unknown: set[int] = set()
     blocks = {id(side[0]): side[0] for side in taken.values()}
     waiting = dict(Counter(chain.from_iterable(columns.nodes for columns in blocks.values())))
@@ -63,7 +64,7 @@ def shares_up(found: Walk, may_see: Sees) -> Shares:
         columns, first, after = side = taken[process]
         if after - first == 1 and known:
             parent = columns.nodes[first]
-            shares[parent] = shares.get(parent, 0) + share
+            shares[parent] = had(parent, 0) + share
             left = waiting[parent] = waiting[parent] - 1
             if not left:
                 ready.append(parent)
@@ -74,8 +75,9 @@ def shares_up(found: Walk, may_see: Sees) -> Shares:
             unknown.update(parents)
             parts = repeat(0)
         for parent, part in zip(parents, parts, strict=False):
-            shares[parent] = shares.get(parent, 0) + part
-            left = waiting[parent] = waiting[parent] - 1
+            shares[parent] = had(parent, 0) + part
+            left = waiting[parent] - 1
+            waiting[parent] = left
             if not left:
                 ready.append(parent)
     if len(shares) < len(found.level) or any(waiting.values()):
@@ -89,6 +91,9 @@ def _parted(side: Taken, process: int, share: int, may_see: Sees) -> Iterable[in
     running = columns.running
     if running is not None:
         begin, total = running[first], running[after] - running[first]
+        if total and after - first == 2:  # as most are
+            part = share * (running[first + 1] - begin) // total
+            return part, share - part
     else:
         rows = taken_rows(process, side)
         begin, total = 0, _total(rows, may_see) or 0
