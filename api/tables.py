@@ -57,7 +57,7 @@ class CodeSecretRow(StrictTable, table=True):
 
 
 class CodeTileRow(StrictTable, table=True):
-    """A tile of a code set's tree, level 1 and up and the last of level 0: follows from the keys, kept so that one code is proven at once."""
+    """A tile of a code set's tree, kept so that one code is proven at once; it follows from the keys."""
 
     __tablename__ = "code_tile"
 
