@@ -97,6 +97,17 @@ class Attachments:
             NI_PREFIX + base64url_text(digest), cleaned.media_type, len(cleaned.content), known is None
         )
 
+    def cleaned_photo(self, content: bytes) -> CleanFile:
+        """A photo without metadata, kept nowhere. Raises Refusal for whatever is no photo."""
+        if not (media_type_of(content[:16]) or "").startswith("image/"):
+            raise Refusal(
+                "attachment-type", field="photo", zh="请上传照片（JPEG、PNG 或 WebP）",
+                en="a photo is a JPEG, PNG or WebP file", expected="image/jpeg, image/png, image/webp",
+                status_hint="unprocessable",
+            )  # fmt: skip
+        with self._decoders:
+            return clean(content, self._max_pixels)
+
     def read(self, name: str, actor: str | None) -> tuple[CleanFile, bool]:
         """The attachment called by the base64url of its hash, for `actor` (None: anybody), and whether it is public.
 

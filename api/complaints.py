@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, update
 
 from ..ledger.database import Database, DatabaseUnavailable
 from ..ledger.errors import Refusal
@@ -24,8 +24,9 @@ from ..trace.naming import Names
 from ..trace.news import News
 from ..trace.story import Text
 from ..trace.viewer import Viewer
+from .media import CleanFile
 from .notifications import Notifications
-from .party_tables import complaint, complaint_answer
+from .party_tables import complaint, complaint_answer, complaint_photo
 from .problems import HttpRefusal, not_found
 from .vault import Seal
 
@@ -102,7 +103,7 @@ class Complaints:
 
     # ------------------------------------------------------------ filing
 
-    def file(self, uri: str, kind: str, text: str, contact: str = "") -> str:
+    def file(self, uri: str, kind: str, text: str, contact: str = "", photo: CleanFile | None = None) -> str:
         """Keep a complaint and tell the lot's producer and the authorities of its county; its id.
 
         Raises Refusal `complaint-form` naming the field, HttpRefusal 404 for a lot nobody made here, 429.
@@ -142,6 +143,10 @@ class Complaints:
                     contact_until_ms=now + self._contact_ms if contact else None,
                 )
             )  # fmt: skip
+            if photo is not None:
+                sealed = self._seal.close(photo.content, _purpose(id, "photo"))
+                row = {"complaint": id, "media_type": photo.media_type, "sealed": sealed}
+                connection.execute(insert(complaint_photo).values(row))
             told = [node["maker"], *self._authorities(connection, county)]
             self._notifications.add(connection, [self._filed(actor, id, subject, kind, now) for actor in told])
         return id
@@ -214,11 +219,7 @@ class Complaints:
         lots it made, an authority those about producers of its area. Only these two ever read text and contact.
         """
         table = complaint.c
-        if viewer.office:
-            mine = table.county.startswith(viewer.area, autoescape=True) if viewer.area else table.id.is_not(None)
-        else:
-            mine = table.maker == viewer.actor
-        query = select(complaint).where(mine).order_by(table.created_ms, table.id).limit(limit)
+        query = select(complaint).where(_readable_by(viewer)).order_by(table.created_ms, table.id).limit(limit)
         with self._database.read() as connection:
             if after:
                 start = connection.execute(select(table.created_ms).where(table.id == after)).scalar_one_or_none()
@@ -228,10 +229,26 @@ class Complaints:
                     (table.created_ms > start) | and_(table.created_ms == start, table.id > after)
                 )  # fmt: skip
             rows = connection.execute(query).all()
-            answers = self._answers(connection, [row.id for row in rows])
-        return [self._document(row, answers.get(row.id, [])) for row in rows]
+            ids = [row.id for row in rows]
+            answers = self._answers(connection, ids)
+            shown = complaint_photo.c.complaint
+            pictured = set(connection.execute(select(shown).where(shown.in_(ids))).scalars())
+        return [self._document(row, answers.get(row.id, []), row.id in pictured) for row in rows]
 
-    def _document(self, row: Any, answers: Sequence[Answer]) -> dict[str, Any]:
+    def photo(self, viewer: Viewer, id: str) -> CleanFile:
+        """The photo of a complaint that the viewer may read. Raises HttpRefusal 404."""
+        query = (
+            select(complaint_photo)
+            .join(complaint, complaint.c.id == complaint_photo.c.complaint)
+            .where(complaint_photo.c.complaint == id, _readable_by(viewer))
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            raise not_found("没有这张照片", "there is no such photo")
+        return CleanFile(self._seal.open(row.sealed, _purpose(id, "photo")), row.media_type)
+
+    def _document(self, row: Any, answers: Sequence[Answer], pictured: bool) -> dict[str, Any]:
         sealed = row.sealed_contact
         current = row.contact_until_ms is not None and row.contact_until_ms > self._clock()
         return {
@@ -242,6 +259,7 @@ class Complaints:
             "filed": row.created_ms,
             "text": self._seal.open(row.sealed_text, _purpose(row.id, "text")).decode(),
             "contact": self._seal.open(sealed, _purpose(row.id, "contact")).decode() if sealed and current else None,
+            "photo": f"/api/v1/complaints/{row.id}/photo" if pictured else None,
             "contact_until": row.contact_until_ms if sealed else None,
             "answers": [
                 {
@@ -307,6 +325,14 @@ class Complaints:
             except DatabaseUnavailable as error:
                 logger.warning("contacts not deleted", extra={"reason": str(error)})
             await asyncio.sleep(every_s)
+
+
+def _readable_by(viewer: Viewer) -> ColumnElement[bool]:
+    """Which complaints a viewer reads: an authority those of its area, anybody else those about lots it made."""
+    table = complaint.c
+    if not viewer.office:
+        return table.maker == (viewer.actor or "")
+    return table.county.startswith(viewer.area, autoescape=True) if viewer.area else table.id.is_not(None)
 
 
 def _fault(field: str, zh: str, en: str, expected: str) -> Refusal:

@@ -150,6 +150,10 @@ class Demo:
             client_rate=1_000,
             client_burst=10_000,
             index_quiet_seconds=0.3,
+            # Where people are is simulated: in Zunyi, unless a request on this machine says another city.
+            trusted_proxies=("127.0.0.1", "::1"),
+            scan_city_header="X-Suyuan-City",
+            scan_city_default="520300",
         )
 
     def _listen(self) -> socket.socket:

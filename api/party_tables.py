@@ -97,6 +97,16 @@ class ComplaintRow(StrictTable, table=True):
     contact_until_ms: int | None = Field(default=None, sa_type=Int64)
 
 
+class ComplaintPhotoRow(StrictTable, table=True):
+    """A photo that came with a complaint, cleaned of its metadata and sealed."""
+
+    __tablename__ = "complaint_photo"
+
+    complaint: str = Field(sa_type=Text, primary_key=True)
+    media_type: str = Field(sa_type=Text)
+    sealed: bytes = Field(sa_type=LargeBinary)
+
+
 class ComplaintAnswerRow(StrictTable, table=True):
     """A public answer to a complaint: the producer's through the API, or an authority's on the ledger."""
 
@@ -117,4 +127,5 @@ notification_state = table_of(NotificationStateRow)
 webhook = table_of(WebhookRow)
 webhook_delivery = table_of(DeliveryRow)
 complaint = table_of(ComplaintRow)
+complaint_photo = table_of(ComplaintPhotoRow)
 complaint_answer = table_of(ComplaintAnswerRow)

@@ -14,24 +14,33 @@ from ..body import read_body, require_media_type
 from ..complaints import KINDS, LONGEST_CONTACT, LONGEST_TEXT
 from ..dependencies import CallerDep, PersonDep, ServicesDep
 from ..edge import client_of
+from ..form_data import read_form
 from ..json_answers import json_response
 from ..negotiation import language_of
 from ..pages.complaint_page import render_complaint, render_received
 from ..pages.render import PageUrls
 from ..problems import HttpRefusal
+from ..services import Services
 from .parties import read_object
 
 router = APIRouter(tags=["投诉 complaints"])
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FORM, _MAX_ANSWER = 16_384, 16_384
+_WITH_FILE = "multipart/form-data"
+MAX_PHOTO = 8_000_000
+"""Longest photo of a complaint, in bytes."""
 _HONEYPOT = "website"
 _FIELDS: dict[str, Any] = {
     "type": "object", "required": ["uri", "kind", "text"],
     "properties": {
         "uri": {"type": "string"}, "kind": {"enum": list(KINDS)}, "text": {"type": "string", "maxLength": LONGEST_TEXT},
         "contact": {"type": "string", "maxLength": LONGEST_CONTACT},
+        "serial": {"type": "string", "maxLength": 20},
     },
+}  # fmt: skip
+_FIELDS_WITH_PHOTO: dict[str, Any] = {
+    **_FIELDS, "properties": {**_FIELDS["properties"], "photo": {"type": "string", "format": "binary"}},
 }  # fmt: skip
 _ANSWER: dict[str, Any] = {
     "type": "object", "required": ["zh"], "additionalProperties": False,
@@ -48,26 +57,46 @@ _PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
     status_code=303,
     response_class=Response,
     responses=problems(400, 404, 413, 415, 422, 429, 503),
-    openapi_extra=body_of({_FORM: _FIELDS}, "表单 / the form"),
+    openapi_extra=body_of({_FORM: _FIELDS, _WITH_FILE: _FIELDS_WITH_PHOTO}, "表单 / the form"),
 )
 async def file_complaint(request: Request, services: ServicesDep) -> Response:
-    require_media_type(request, (_FORM,))
-    raw = await read_body(request, _MAX_FORM, services.settings.body_timeout)
-    try:
-        fields = parse_qs(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
-    except (ValueError, UnicodeDecodeError) as error:
-        raise HttpRefusal(400, "form", zh="表单内容不可读", en="the form cannot be read") from error
-    form = {name: values[0] for name, values in fields.items()}
+    kind = require_media_type(request, (_FORM, _WITH_FILE))
+    if kind == _FORM:
+        return await _file(request, services, kind)
+    async with services.large_bodies:
+        return await _file(request, services, kind)
+
+
+async def _file(request: Request, services: Services, kind: str) -> Response:
+    limit = _MAX_FORM + (MAX_PHOTO if kind == _WITH_FILE else 0)
+    raw = await read_body(request, limit, services.settings.body_timeout)
+    form, picture = _fields(raw, request.headers["content-type"] if kind == _WITH_FILE else "")
     query = f"?{request.url.query}" if request.url.query else ""
     if form.get(_HONEYPOT):
         # A field that people do not see: a program filled it in, and learns nothing.
         return RedirectResponse("/complaints/received" + query, 303, headers=_PRIVATE)
     services.complaint_limit.take(client_of(services, request))
+    photo = await run_in_threadpool(services.attachments.cleaned_photo, picture) if picture else None
+    text = form.get("text", "").strip()
+    if form.get("serial") and text:
+        text = f"[{form['serial'][:20]}] {text}"
     id = await run_in_threadpool(
-        services.complaints.file, form.get("uri", ""), form.get("kind", ""), form.get("text", ""),
-        form.get("contact", ""),
-    )  # fmt: skip
+        services.complaints.file, form.get("uri", ""), form.get("kind", ""), text, form.get("contact", ""), photo
+    )
     return RedirectResponse(f"/complaints/{id}" + query, 303, headers=_PRIVATE)
+
+
+def _fields(raw: bytes, with_file: str) -> tuple[dict[str, str], bytes]:
+    """The fields of the form, and its photo (empty without one). with_file: the Content-Type of a form with a file."""
+    try:
+        if with_file:
+            parts = read_form(raw, with_file)
+            picture = parts.pop("photo", b"")
+            return {name: value.decode("utf-8") for name, value in parts.items()}, picture
+        fields = parse_qs(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20, errors="strict")
+        return {name: values[0] for name, values in fields.items()}, b""
+    except ValueError as error:
+        raise HttpRefusal(400, "form", zh="表单内容不可读", en="the form cannot be read") from error
 
 
 @router.get(
@@ -119,6 +148,18 @@ def list_complaints(
 ) -> Response:
     found = services.complaints.of(person.viewer, after=after, limit=limit)
     return json_response({"complaints": found, "next": found[-1]["id"] if len(found) == limit else None})
+
+
+@router.get(
+    "/api/v1/complaints/{complaint}/photo",
+    summary="投诉所附照片 / The photo of a complaint",
+    description="For whoever reads the complaint; without the metadata that cameras add.",
+    response_class=Response,
+    responses=problems(400, 401, 404, 429, 503),
+)
+def complaint_photo(services: ServicesDep, person: PersonDep, complaint: _Id) -> Response:
+    found = services.complaints.photo(person.viewer, complaint)
+    return Response(found.content, 200, dict(_PRIVATE), found.media_type)
 
 
 @router.post(

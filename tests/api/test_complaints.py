@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from running_service import COOPERATIVE, GTIN, PLACE, Actor, House, RunningService, make_settings
 from suyuan.trace.viewer import Viewer
@@ -147,6 +149,49 @@ def test_a_lot_that_is_not_there_and_forms_beyond_reading_are_refused(shop: tupl
     assert house.http.post("/complaints", content=b"\xff\xfe", headers=headers).status_code == 400
     assert house.http.post("/complaints", json={"uri": uri}).status_code == 415
     assert house.http.get("/complaints/0000000000000000").status_code == 404
+
+
+def test_a_fake_is_reported_with_a_photo_that_tells_nothing_of_its_maker(shop: tuple[House, str]) -> None:
+    house, uri = shop
+    picture, exif = io.BytesIO(), Image.Exif()
+    exif[0x010F] = "CAMERA-OF-SOMEBODY"
+    Image.new("RGB", (40, 30), "red").save(picture, "JPEG", exif=exif)
+    assert b"CAMERA-OF-SOMEBODY" in picture.getvalue()
+    form = {"uri": uri, "kind": "counterfeit", "text": WORDS, "website": "", "serial": "00000001ABCDEFGHJKMN"}
+    files = {"photo": ("IMG_0001.jpg", picture.getvalue(), "image/jpeg")}
+    assert house.http.post("/complaints", data=form, files=files).status_code == 303
+    (mine,) = listed(house, house.cooperative)
+    assert (mine["kind"], mine["text"]) == ("counterfeit", f"[00000001ABCDEFGHJKMN] {WORDS}")
+    shown = house.http.get(mine["photo"], headers=house.cooperative.headers)
+    assert shown.headers["content-type"] == "image/jpeg" and b"CAMERA-OF-SOMEBODY" not in shown.content
+    assert Image.open(io.BytesIO(shown.content)).size == (40, 30)
+    stranger = house.service.register("91520328MAXXTE02XB", ["factory"])
+    assert house.http.get(mine["photo"], headers=stranger.headers).status_code == 404
+    assert house.http.get(mine["photo"]).status_code == 401
+    for wrong in (
+        {"photo": ("a.jpg", b"%PDF-1.7\n%%EOF", "image/jpeg")},
+        {"photo": ("a.jpg", b"x" * 50, "image/jpeg")},
+    ):
+        assert house.http.post("/complaints", data=form, files=wrong).status_code == 422
+    empty = house.http.post("/complaints", data=form, files={"photo": ("", b"", "application/octet-stream")})
+    assert empty.status_code == 303
+    assert 'enctype="multipart/form-data"' in page(house, uri)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "content"),
+    [
+        ("multipart/form-data", b"x"),
+        ("multipart/form-data; boundary=b", b"x"),
+        ("multipart/form-data; boundary=b", b"--b\r\n\r\nx\r\n--b--"),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="uri"\r\n\r\nx'),
+        ("multipart/form-data; boundary=b", b'--b\r\nContent-Disposition: form-data; name="uri"\r\n\r\n\xff\r\n--b--'),
+    ],
+)
+def test_half_a_form_is_a_bad_request(shop: tuple[House, str], content_type: str, content: bytes) -> None:
+    house, _ = shop
+    answer = house.http.post("/complaints", content=content, headers={"Content-Type": content_type})
+    assert answer.status_code == 400
 
 
 def test_what_fills_in_the_hidden_field_is_thanked_and_forgotten(shop: tuple[House, str]) -> None:
