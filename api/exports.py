@@ -20,15 +20,12 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
-from ..ledger.errors import ProofError
-from ..ledger.note import NoteSigner, parse_note
-from ..ledger.policy import Policy
+from ..ledger.note import NoteSigner
 from ..trace.sheet import Cell, Reference, Sheet
 from ..trace.story import Text
+from .signed_files import BOM, EXPORT_FORMAT
 
-FORMAT = "# suyuan/export/v1"
 MEDIA_TYPE = "text/csv; charset=utf-8"
-_BOM = "\ufeff"
 _FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠", "|", "%")
 
 
@@ -37,7 +34,7 @@ def signed_csv(sheets: Sequence[Sheet], signer: NoteSigner, *, time_ms: int, ask
     moment = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="seconds")
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\n")
-    file.write(f"{_BOM}{FORMAT} {signer.name} {moment} {_line(asked)}\n")
+    file.write(f"{BOM}{EXPORT_FORMAT} {signer.name} {moment} {_line(asked)}\n")
     for sheet in sheets:
         file.write("\n")
         writer.writerow([_text(f"{sheet.title.zh} {sheet.title.en}")])
@@ -48,20 +45,6 @@ def signed_csv(sheets: Sequence[Sheet], signer: NoteSigner, *, time_ms: int, ask
         writer.writerows([_text(f"{remark.zh} {remark.en}")] for remark in sheet.remarks)
     text = file.getvalue()
     return (text + "\n" + signer.sign(text)).encode("utf-8")
-
-
-def verify_export(content: bytes, policy: Policy) -> str:
-    """The first line of an export that a log of the policy signed. Raises ProofError."""
-    note = parse_note(content)
-    first = note.text.partition("\n")[0].removeprefix(_BOM)
-    parts = first.removeprefix(FORMAT + " ").split(" ", 1)
-    if not first.startswith(FORMAT + " "):
-        raise ProofError("this is no export of a log", where="export")
-    key = policy.log_key(parts[0])
-    if key is None:
-        raise ProofError(f"the policy does not know the log {parts[0]}", where="export")
-    key.verify(note)
-    return first
 
 
 def _cell(cell: Cell) -> str:

@@ -19,15 +19,13 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..ledger.errors import ProofError
-from ..ledger.note import NoteSigner, parse_note
-from ..ledger.policy import Policy
+from ..ledger.note import NoteSigner
 from ..trace.recall_sheets import Report
 from ..trace.story import Text
 from .exports import signed_csv
 from .pdf import sheets_pdf
+from .signed_files import REPORT_FORMAT
 
-FORMAT = "suyuan/recall-report/v1"
 _THEN = (1980, 1, 1, 0, 0, 0)
 
 
@@ -56,7 +54,7 @@ def report_files(report: Report, signer: NoteSigner) -> ReportFiles:
     pdf = report_pdf(report)
     csv = signed_csv(report.sheets, signer, time_ms=report.as_of_ms, asked=f"recall {report.id}")
     lines = [
-        FORMAT,
+        REPORT_FORMAT,
         f"origin {report.origin}",
         f"recall {report.id}",
         f"checkpoint {report.size} {report.root}",
@@ -84,23 +82,3 @@ def report_pdf(report: Report) -> bytes:
     if report.exercise:
         lines.insert(0, Text("演练：未停止任何流通，产品页不显示。", "An exercise: nothing was blocked or shown."))
     return sheets_pdf(report.title, lines, report.sheets, subject=f"{report.origin} {report.id}")
-
-
-def verify_report(note: bytes, policy: Policy, *, pdf: bytes | None = None, csv: bytes | None = None) -> str:
-    """The text of a report's note that a log of the policy signed, once the files given are those it names.
-
-    Raises ProofError.
-    """
-    parsed = parse_note(note)
-    lines = [line.split(" ") for line in parsed.text.splitlines()]
-    if lines[0] != [FORMAT] or len(lines) < 6 or lines[1][0] != "origin":
-        raise ProofError("this is no note of a recall report", where="note")
-    key = policy.log_key(lines[1][1])
-    if key is None:
-        raise ProofError(f"the policy does not know the log {lines[1][1]}", where="note")
-    key.verify(parsed)
-    named = {line[0]: line[1] for line in lines[-2:]}
-    for name, content in (("pdf", pdf), ("csv", csv)):
-        if content is not None and named.get(name) != hashlib.sha256(content).hexdigest():
-            raise ProofError(f"the {name} is not the file that was signed", where=name)
-    return parsed.text

@@ -9,7 +9,7 @@ from ..ledger.errors import ProofError
 from ..ledger.policy import Policy
 from ..ledger.verify import verify_bundle, verify_receipt
 from .console import Unusable
-from .recall_reports import FORMAT, verify_report
+from .signed_files import BOM, EXPORT_FORMAT, REPORT_FORMAT, verify_export, verify_report
 
 _RECEIPT = b"c2sp.org/tlog-proof@"
 MAX_BYTES = 64_000_000
@@ -25,7 +25,7 @@ def verify_file(
     quorum: bool,
     every: bool,
 ) -> tuple[bool, list[str]]:
-    """Whether a bundle or receipt holds, and the report for people. Raises Unusable, OSError.
+    """Whether a bundle, receipt, recall report or export holds, and the report for people. Raises Unusable, OSError.
 
     Without `quorum` the log's own signature is enough, as under a receipt that has just been given. With `every` the
     report names what holds one by one.
@@ -36,13 +36,23 @@ def verify_file(
         jws = None if statement is None else _read(statement).strip().partition(b"~")[0]
         receipt = verify_receipt(content, jws, trusted, require_quorum=quorum and trusted.quorum is not None)
         return receipt.ok, receipt.lines(lang)
-    if content.startswith(FORMAT.encode() + b"\n"):
+    if content.startswith(REPORT_FORMAT.encode() + b"\n"):
         return _verify_recall_report(path, content, trusted, lang)
+    if content.removeprefix(BOM.encode()).startswith(EXPORT_FORMAT.encode() + b" "):
+        return _verify_export(content, trusted, lang)
     try:
         bundle = verify_bundle(content, trusted, require_quorum=quorum, require_completeness=completeness)
     except ProofError as error:
         raise Unusable(f"{path} 不是证明包：{error}", f"{path} is no proof bundle: {error}") from error
     return bundle.ok, bundle.lines(lang, every=every)
+
+
+def _verify_export(content: bytes, policy: Policy, lang: Literal["zh", "en"]) -> tuple[bool, list[str]]:
+    try:
+        first = verify_export(content, policy)
+    except ProofError as error:
+        return False, [f"导出文件不成立：{error}" if lang == "zh" else f"the export does not hold: {error}"]
+    return True, [first, "由账本密钥签署，未被改动" if lang == "zh" else "signed by the log's key, unaltered"]
 
 
 def _verify_recall_report(path: Path, note: bytes, policy: Policy, lang: Literal["zh", "en"]) -> tuple[bool, list[str]]:

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
 import httpx
@@ -25,7 +26,9 @@ from running_service import (
     introduced,
     make_settings,
 )
-from suyuan.api.exports import signed_csv, verify_export
+from suyuan.api.exports import signed_csv
+from suyuan.api.signed_files import verify_export
+from suyuan.api.verifying import verify_file
 from suyuan.ledger.errors import ProofError
 from suyuan.trace.rules.judging import Judging
 from suyuan.trace.sheet import Reference, Sheet, column
@@ -426,8 +429,14 @@ def test_an_export_is_signed_and_holds_nothing_that_a_spreadsheet_works_out(desk
         verify_export(content.replace(b"two lines", b"two lies."), services.policy)
 
 
-def test_a_file_of_the_desk_verifies_with_the_policy(desk: Desk) -> None:
+def test_a_file_of_the_desk_verifies_with_the_policy(desk: Desk, tmp_path: Path) -> None:
     answer = desk.sign_in("county").get("/api/v1/dossier", params={"uri": desk.lot, "format": "csv"})
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert desk.lot in verify_export(answer.content, desk.service.services.policy)
+    (tmp_path / "export.csv").write_bytes(answer.content)
+    (tmp_path / "policy").write_text(desk.service.services.policy.text())
+    asked = {"completeness": True, "quorum": True, "every": False}
+    assert verify_file(tmp_path / "export.csv", tmp_path / "policy", None, "en", **asked)[0]
+    (tmp_path / "export.csv").write_bytes(answer.content.replace(b"\n", b"\n ", 1))
+    assert not verify_file(tmp_path / "export.csv", tmp_path / "policy", None, "en", **asked)[0]
     assert PLACE[:6] == "520328"

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from running_service import PLACE, Actor, House, RunningService, make_settings
-from suyuan.api.recall_reports import report_files, verify_report
+from suyuan.api.recall_reports import report_files
+from suyuan.api.signed_files import verify_report
 from suyuan.api.verifying import verify_file
 from suyuan.ledger.errors import ProofError
 from suyuan.ledger.verify import verify_bundle, verify_receipt
