@@ -57,7 +57,7 @@ def draw(clusters: Sequence[Cluster], t: Texts) -> ScanMap | None:
     dots = [
         Dot(
             t.pick(city.name) if city in named else "", t("desk.scans_city", city=t.pick(city.name), n=count),
-            *place(city), round(5 + 3 * math.log2(count), 1),
+            *place(city), round(8 + 3 * math.log2(count), 1),
         )
         for city, count in counts.items()
     ]  # fmt: skip
@@ -71,11 +71,11 @@ def _projection(cities: Sequence[City]) -> Callable[[City], tuple[float, float]]
     east, west = max(city.east for city in cities), min(city.east for city in cities)
     stretch = math.cos(math.radians((north + south) / 2))
     span_x, span_y = max((east - west) * stretch, _LEAST_DEGREES), max(north - south, _LEAST_DEGREES)
-    scale = min((WIDTH - 4 * MARGIN) / span_x, (HEIGHT - 2 * MARGIN) / span_y)
+    scale = min((WIDTH - 6 * MARGIN) / span_x, (HEIGHT - 2 * MARGIN) / span_y)
     middle_x, middle_y = (east + west) / 2, (north + south) / 2
 
     def place(city: City) -> tuple[float, float]:
-        x = WIDTH / 2 + (city.east - middle_x) * stretch * scale
+        x = WIDTH / 2 - MARGIN + (city.east - middle_x) * stretch * scale
         return round(x, 1), round(HEIGHT / 2 - (city.north - middle_y) * scale, 1)
 
     return place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import Connection, and_, select
 
 from ...ledger.database import Database
 from ...trace import tables
@@ -20,6 +20,8 @@ from .tables import scan
 
 MOST_SCANS = 50_000
 """Suspicious scans that are looked at for one answer, the newest first; a remark says when there are more."""
+MOST_ITEMS = 2_000
+"""Items of which all scans are read, those with the newest suspicious scan first."""
 MOST_PLACES = 12
 _DAY_MS = 86_400_000
 _LEAD = "diversion"
@@ -78,7 +80,9 @@ class Clusters:
         )
         with self._database.read() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
-        return _gathered(rows[:MOST_SCANS]), len(rows) > MOST_SCANS
+            items = dict.fromkeys(row["item"] for row in rows if row["item"])
+            around = _of_items(connection, list(items)[:MOST_ITEMS], since)
+        return _gathered(rows[:MOST_SCANS], around), len(rows) > MOST_SCANS
 
     def sheet(self, viewer: Viewer, days: int) -> Sheet:
         """The clusters as a sheet."""
@@ -125,21 +129,40 @@ _REMARK = Text(
 _CUT = Text(f"只看了最近 {MOST_SCANS} 次可疑扫码。", f"Only the newest {MOST_SCANS} suspicious scans were looked at.")
 
 
-def _gathered(rows: Sequence[Mapping[str, Any]]) -> list[Cluster]:
-    """Rows, newest first, as clusters: a lead by lot and city, guessing by lot, everything else by item."""
+def _of_items(connection: Connection, items: Sequence[str], since: int) -> dict[str, list[Mapping[str, Any]]]:
+    """All scans of items, oldest first, suspicious or not: the first of two distant ones looked like any other."""
+    table, found = scan.c, dict[str, list[Mapping[str, Any]]]()
+    for start in range(0, len(items), 400):
+        query = (
+            select(table.item, table.time_ms, table.city, table.device)
+            .where(table.item.in_(items[start : start + 400]), table.time_ms >= since)
+            .order_by(table.time_ms)
+            .limit(MOST_SCANS)
+        )
+        for row in connection.execute(query).mappings():
+            found.setdefault(row["item"], []).append(dict(row))
+    return found
+
+
+def _gathered(rows: Sequence[Mapping[str, Any]], around: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Cluster]:
+    """Rows, newest first, as clusters: a lead by lot and city, guessing by lot, everything else by item.
+
+    around: all scans of an item; it is told by all of them.
+    """
     grouped: dict[tuple[str, str, str, str], list[Mapping[str, Any]]] = {}
     for row in reversed(rows):
         for reason in row["findings"].split():
             item = "" if reason in (_LEAD, _GUESSING) else row["item"]
             city = row["city"] or "" if reason == _LEAD else ""
             grouped.setdefault((reason, row["lot"], item, city), []).append(row)
+    told = {key: around.get(key[2]) or several for key, several in grouped.items()}
     found = [
         Cluster(
             reason, lot, item, len(several), len({bytes(row["device"]) for row in several}),
             tuple(dict.fromkeys(row["city"] for row in several if row["city"])),
             several[0]["time_ms"], several[-1]["time_ms"],
         )
-        for (reason, lot, item, _), several in grouped.items()
+        for (reason, lot, item, _), several in told.items()
         if reason != _GUESSING or len(several) > thresholds().unknown_serials
     ]  # fmt: skip
     return sorted(found, key=lambda one: (one.reason == _LEAD, -one.scans, -one.last_ms))

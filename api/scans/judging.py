@@ -185,7 +185,8 @@ def _impossible(window: Sequence[Scan], limits: Thresholds) -> list[Reason]:
         if km < limits.nearest_km or km <= limits.fastest_km_per_hour * hours:
             continue
         if worst is None or km / hours > worst[0]:
-            at, then, minutes, far = _clock(one.time_ms), _clock(other.time_ms), round(hours * 60), round(km)
+            at, then, minutes = _clock(one.time_ms), _clock(other.time_ms), max(1, round(hours * 60))
+            far = round(km)
             text = Text(
                 f"{at} 在{here.name.zh}、{then} 在{there.name.zh}被扫："
                 f"{minutes} 分钟内相距约 {far} 公里，同一件货到不了。可能有复制的码。",

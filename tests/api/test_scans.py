@@ -254,10 +254,12 @@ def test_the_cloned_bottle_of_the_story_is_told_to_the_shopper_the_brand_and_the
     assert street.scans.write() == 1
     (cluster,) = street.clusters.document(Viewer(maker.id), 7)["clusters"]
     assert (cluster["reason"], cluster["item"]) == ("travel", NAMES.absolute(ITEM))
+    assert ([one["en"] for one in cluster["cities"]], cluster["scans"]) == (["Guangzhou", "Harbin"], 2)
     office = Viewer("office", ("authority",), "")
     sheet = street.clusters.sheet(office, 7)
     assert len(sheet.rows) == 1
-    assert draw(street.clusters.found(office, 7)[0], texts("en")) is not None
+    drawn = draw(street.clusters.found(office, 7)[0], texts("en"))
+    assert drawn is not None and ({dot.name for dot in drawn.dots}, len(drawn.lines)) == ({"Guangzhou", "Harbin"}, 1)
     for nobody in (Viewer("somebody else"), Viewer("office", ("authority",), "110101"), Viewer(None)):
         assert street.clusters.found(nobody, 7) == ([], False)
 
@@ -390,3 +392,14 @@ def test_whoever_guesses_is_refused_alike_for_known_and_unknown_serials(house: H
     asked = [known, unknown, f"{known}?linkType=all", f"/proof?uri=https://trace.test{known}"]
     assert {house.http.get(path, headers=guesser).status_code for path in asked} == {429}
     assert house.http.get(known, headers={**guesser, "X-Forwarded-For": "198.51.100.67"}).status_code == 200
+
+
+def test_a_page_is_answered_while_nobody_may_write(house: House) -> None:
+    """The database is held by a writer that will not end before the page is there."""
+    services, item = house.service.services, f"/{LOT}/21/00000005ABCDEFGHJKMN"
+    with services.database.write():
+        assert "首次查询" in visit(house, item, "203.0.113.20")
+        assert "被查过" in visit(house, item, "203.0.113.21")
+    services.scans.write()
+    first, earlier = services.scans.earlier(item)
+    assert first is not None and (first.checks, len(earlier)) == (2, 2)
