@@ -201,7 +201,7 @@ KNOWN_WRITES = {
     ("post", "/api/v1/audit/report"), ("post", "/api/v1/recalls/preview"), ("post", "/api/v1/recalls"),
     ("post", "/api/v1/webhooks"), ("delete", "/api/v1/webhooks/{webhook}"),
     ("post", "/api/v1/webhooks/{webhook}/enable"), ("post", "/complaints"),
-    ("post", "/api/v1/complaints/{complaint}/answers"),
+    ("post", "/api/v1/complaints/{complaint}/answers"), ("post", "/api/v1/codes"),
 }  # fmt: skip
 
 
@@ -217,6 +217,7 @@ def _writes_of_a_stranger(walk: Walk, webhook: str, complaint: str) -> Iterator[
     yield "DELETE", f"/api/v1/webhooks/{webhook}", {}
     yield "POST", f"/api/v1/webhooks/{webhook}/enable", {}
     yield "POST", f"/api/v1/complaints/{complaint}/answers", {"text": "试探"}
+    yield "POST", "/api/v1/codes", {"lot": walk.sent, "count": 3}
 
 
 def test_a_stranger_learns_and_changes_nothing_by_writing_about_others(walk: Walk) -> None:
