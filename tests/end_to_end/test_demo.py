@@ -210,4 +210,5 @@ def _records() -> int:
 def _lasting(told: dict[str, Any]) -> dict[str, Any]:
     """What demo.json says at every start: all but addresses and process ids."""
     witnesses = [{name: one[name] for name in one.keys() - {"url", "pid"}} for one in told["witnesses"]]
-    return {**told, "base_url": None, "witnesses": witnesses}
+    logins = [{**one, "url": None} for one in told["logins"]]
+    return {**told, "base_url": None, "witnesses": witnesses, "logins": logins}
