@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Table, text
 
 import suyuan.api.party_tables as party_tables
+import suyuan.api.scans.tables as scan_tables
 import suyuan.api.tables as service_tables
 import suyuan.ledger.tables as ledger_tables
 from damaging import flip_cell, undo
@@ -266,6 +267,6 @@ def test_a_flipped_bit_in_a_tile_of_any_level_is_found(tall_log: Log) -> None:
 def test_every_table_that_follows_from_statements_or_holds_them_is_damaged_by_these_tests() -> None:
     operational = {"scrub", "witnessed", "cosignature", "witness_state", "witness_alarm", "cosigning_round", "judging"}
     declared = {table.name for table in ledger_tables.metadata.sorted_tables}
-    modules = (*vars(service_tables).values(), *vars(party_tables).values())
+    modules = (*vars(service_tables).values(), *vars(party_tables).values(), *vars(scan_tables).values())
     of_the_service = {table.name for table in modules if isinstance(table, Table)}
     assert declared - operational - of_the_service == {table.name for table in (*LEDGER, *DERIVED, *JUDGED)}
