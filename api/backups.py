@@ -56,7 +56,6 @@ from . import party_tables as _more_declared  # noqa: F401
 from . import tables as _declared  # noqa: F401  the service's own tables are backed up too
 from .console import Bars
 from .data_directory import DataDirectory, write_private
-from .scans import tables as _also_declared  # noqa: F401
 from .scans import tables as _scans_declared  # noqa: F401
 from .settings import Settings, SettingsError
 
