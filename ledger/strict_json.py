@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from json.encoder import encode_basestring
 from typing import Any, NoReturn
 
@@ -193,7 +193,10 @@ def _integer(token: str) -> int:
 def _decimal(token: str) -> Decimal:
     if len(token) > 64:
         _refuse(token[:40], "数值写法过长", "a number is written with more than 64 characters")
-    value = Decimal(token)
+    try:
+        value = Decimal(token)
+    except InvalidOperation:  # an exponent beyond what a Decimal can hold
+        _refuse(token, "数值必须是有限的", "a number is finite")
     if not value.is_finite() or abs(value) > MAX_INTEGER:
         _refuse(token, "数值超出 ±2^53", "a number beyond 2**53")
     if len(value.as_tuple().digits) > MAX_DIGITS or (value and value.adjusted() < SMALLEST_EXPONENT):
