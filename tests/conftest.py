@@ -176,6 +176,15 @@ def foreign_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def node_path() -> Path:
+    """A Node.js to run the browser's verifier in."""
+    node = shutil.which("node")
+    if node is None:
+        _missing("node", "no node on PATH")
+    return Path(node)
+
+
+@pytest.fixture(scope="session")
 def node_program(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     """The command of the JavaScript verifier of `tests/interop/node`, its packages installed by npm."""
     node, npm = shutil.which("node"), shutil.which("npm")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from .scripts import joined
+
 STATIC_ROOT = "/static/"
 
 # No script, no frame, no form and nothing from elsewhere: what the pages need to be shown in full.
@@ -16,6 +18,8 @@ CONTENT_SECURITY_POLICY = (
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 
+SCRIPTS = ("boot.js", "here.js")
+"""What a product page runs: the button, and the verifier that it fetches."""
 _MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
 
 
@@ -31,7 +35,8 @@ class StaticFile:
 @cache
 def static_files() -> dict[str, StaticFile]:
     """All static files by served name, such as `page.3f1c9a0b27.css`."""
-    return {served.name: served for served in (_load(path) for path in _folder()) if served is not None}
+    files = [*(_load(path) for path in _folder()), *map(_script, SCRIPTS)]
+    return {served.name: served for served in files if served is not None}
 
 
 @cache
@@ -42,6 +47,15 @@ def static_url(name: str) -> str:
         if re.fullmatch(rf"{re.escape(stem)}\.[0-9a-f]{{10}}\.{re.escape(suffix)}", served):
             return STATIC_ROOT + served
     raise KeyError(name)
+
+
+def integrity(name: str) -> str:
+    """What the `integrity` of a script element that loads the script kept as `name` must be."""
+    return joined(name).integrity
+
+
+def _script(name: str) -> StaticFile:
+    return _named(Path(name), "text/javascript; charset=utf-8", joined(name).source.encode("utf-8"))
 
 
 def _folder() -> list[Path]:
@@ -55,6 +69,10 @@ def _load(path: Path) -> StaticFile | None:
     content = path.read_bytes()
     if path.suffix == ".css":
         content = minified_css(content.decode("utf-8")).encode("utf-8")
+    return _named(path, media_type, content)
+
+
+def _named(path: Path, media_type: str, content: bytes) -> StaticFile:
     name = f"{path.stem}.{hashlib.sha256(content).hexdigest()[:10]}{path.suffix}"
     return StaticFile(name, media_type, content)
 

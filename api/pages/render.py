@@ -18,7 +18,7 @@ from ..complaints import KINDS as COMPLAINT_KINDS
 from ..complaints import PublicComplaints
 from ..scans.judging import Verdict
 from . import flow, formatting, plot_map, reference, summary, timeline
-from .assets import static_url
+from .assets import integrity, static_url
 from .scan_state import scan_state
 from .texts import LANGUAGES, Lang, Texts, texts
 
@@ -214,6 +214,7 @@ def _environment() -> Environment:
         extensions=[_Lean],
     )
     environment.globals["static_url"] = static_url
+    environment.globals["integrity"] = integrity
     environment.filters.update(
         link=formatting.link,
         path_of=formatting.path_of,

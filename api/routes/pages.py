@@ -10,6 +10,7 @@ from ..json_answers import json_response
 from ..negotiation import language_of
 from ..pages.assets import static_files
 from ..pages.render import render_docs, render_home
+from ..pages.verifier import render_verifier, verifier_headers
 from ..problems import not_found
 
 router = APIRouter(include_in_schema=False)
@@ -28,6 +29,22 @@ def docs(request: Request) -> Response:
     language = language_of(request)
     page = render_docs(request.app.openapi(), language, large=_large(request))
     headers = {"Cache-Control": "public, max-age=300", "Vary": "Accept-Language", "Content-Language": language}
+    return HTMLResponse(page, headers=headers)
+
+
+@router.get("/verify")
+def verify(request: Request, services: ServicesDep) -> Response:
+    """The verifier of proof bundles as one file that needs no other; with `save=1` as a download."""
+    language = language_of(request)
+    page = render_verifier(language, services.policy_text, large=_large(request))
+    headers = {
+        "Cache-Control": "public, max-age=300",
+        "Vary": "Accept-Language",
+        "Content-Language": language,
+        **verifier_headers(),
+    }
+    if request.query_params.get("save") == "1":
+        headers["Content-Disposition"] = 'attachment; filename="suyuan-verify.html"'
     return HTMLResponse(page, headers=headers)
 
 

@@ -22,6 +22,7 @@ from ..dependencies import ReaderDep, ServicesDep
 from ..json_answers import json_bytes
 from ..negotiation import language_of, preferred_type
 from ..pages.render import PageUrls, render_product
+from ..pages.verifier import product_headers
 from ..problems import HttpRefusal
 from ..scans.guard import issued, look
 from ..services import Services
@@ -240,7 +241,7 @@ def _show(request: Request, services: Services, path: str) -> Response:
     if item is not None:
         verdict = look(request, services, path, item, recalled=any(one.own for one in story.recalls))
     page = render_product(story, lang=language, large=large, urls=urls, complaints=complaints, verdict=verdict)
-    headers = {**vary, "Content-Language": language}
+    headers = {**vary, "Content-Language": language, **product_headers()}
     # What is said of an item depends on who looked at it when: nobody keeps a copy of that.
     return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", headers, public=verdict is None)
 

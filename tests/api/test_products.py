@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 import zxingcpp
@@ -38,9 +39,14 @@ def test_the_page_is_chinese_unless_the_reader_wants_english(house: House) -> No
     assert house.http.get(PATH + "?large=1", headers=BROWSER).text != chinese.text
 
 
-def test_the_page_needs_no_script_and_nobody_else(house: House) -> None:
-    page = house.http.get(PATH, headers=BROWSER).text
-    assert "<script" not in page
+def test_the_page_asks_nobody_else_and_runs_only_scripts_that_it_names_by_hash(house: House) -> None:
+    answer = house.http.get(PATH, headers=BROWSER)
+    page = answer.text
+    (script,) = re.findall(r"<script[^>]*></script>", page)
+    (integrity,) = re.findall(r'integrity="(sha384-[^"]+)"', script)
+    security = answer.headers["content-security-policy"]
+    assert f"script-src '{integrity}' 'sha384-" in security and "unsafe" not in security
+    assert answer.headers["integrity-policy"] == "blocked-destinations=(script)"
     assert 'src="http' not in page
     static = [part.split('"')[0] for part in page.split('"/static/')[1:]]
     assert static

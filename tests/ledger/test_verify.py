@@ -33,7 +33,7 @@ from suyuan.ledger.merkle import inclusion_path, root
 from suyuan.ledger.note import NoteSigner
 from suyuan.ledger.policy import Policy
 from suyuan.ledger.statement import issue
-from suyuan.ledger.verify import verify_bundle, verify_receipt
+from verified_twice import verify_bundle, verify_receipt
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "proof"
 

@@ -6,7 +6,7 @@ import contextlib
 import http.server
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +16,7 @@ from chili_story import chili
 from liquor_story import baijiu
 from suyuan.api.pages import render
 from suyuan.api.pages.assets import CONTENT_SECURITY_POLICY, STATIC_ROOT, static_files
+from suyuan.api.pages.verifier import product_headers
 from suyuan.trace.story import Story, Text
 from tea_story import tea
 
@@ -59,13 +60,17 @@ def site(stories: dict[str, Story]) -> Iterator[str]:
                 self.answer("image/jpeg", _photo())
             else:
                 found = page(parts.path, parts.query)
-                self.answer("text/html; charset=utf-8", (found or "").encode(), 200 if found else 404)
+                headers = product_headers() if parts.path[1:] in stories else {}
+                self.answer("text/html; charset=utf-8", (found or "").encode(), 200 if found else 404, headers)
 
-        def answer(self, media_type: str, content: bytes, status: int = 200) -> None:
+        def answer(
+            self, media_type: str, content: bytes, status: int = 200, headers: Mapping[str, str] | None = None
+        ) -> None:
             self.send_response(status)
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(content)))
-            self.send_header("Content-Security-Policy", CONTENT_SECURITY_POLICY)
+            for name, value in ({"Content-Security-Policy": CONTENT_SECURITY_POLICY} | dict(headers or {})).items():
+                self.send_header(name, value)
             self.send_header("X-Content-Type-Options", "nosniff")
             self.end_headers()
             with contextlib.suppress(ConnectionError):  # a page left early drops its pictures

@@ -1,0 +1,267 @@
+"""Proof in a real browser: the verifier's page and the product page's own button, honest, tampered, and cut off."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from proof_world import TEA, World
+from suyuan.api.pages import render
+from suyuan.api.pages.assets import STATIC_ROOT, static_files
+from suyuan.api.pages.verifier import product_headers, render_verifier, verifier_headers
+from suyuan.ledger.strict_json import dump_json
+from suyuan.trace.story import Story
+
+PHONE = {"width": 390, "height": 844}
+# What is easily lost: names of fields and buttons, and no level of heading left out.
+UNNAMED = """() => [...document.querySelectorAll('input, button, a, summary')].filter(e => e.getClientRects().length)
+  .filter(e => !(e.labels?.length || e.textContent.trim())).map(e => e.outerHTML)"""
+HEADINGS = "() => [...document.querySelectorAll('h1, h2, h3, h4')].map(e => Number(e.tagName[1]))"
+SMALL = """() => [...document.querySelectorAll('input, a:not(.skip), summary, label:not(.file)')]
+  .filter(e => e.getClientRects().length && !(e.type == 'checkbox'))
+  .filter(e => e.getBoundingClientRect().height < 43.9).map(e => e.outerHTML)"""
+
+Answers = dict[str, tuple[str, bytes, dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    world = World().story()
+    world.index()
+    return world
+
+
+@pytest.fixture(scope="module")
+def files(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files as somebody would have them: bundles and policies, good and bad."""
+    folder = tmp_path_factory.mktemp("files")
+    tampered = world.bundle()
+    tampered["statements"][7]["disclosures"] = ["WyJBQUFBQUFBQUFBQUFBQUFBQUFBQUFBIiwicHJpY2UiLDFd"]
+    contents: dict[str, bytes] = {
+        "honest.proof.json": dump_json(world.bundle()),
+        "hidden.proof.json": dump_json(world.bundle(without=[9])),
+        "tampered.proof.json": dump_json(tampered),
+        "forged.proof.json": dump_json({**world.bundle(), "subject": f"{TEA}<img src=x onerror=alert(1)>"}),
+        "newest.tlog-proof": world.receipt(3).encode(),
+        "policy": world.policy_text().encode(),
+        "broken-policy": world.policy_text().replace("quorum g\n", "").encode(),
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return {name: folder / name for name in contents}
+
+
+@pytest.fixture(scope="module")
+def answers(world: World, stories: dict[str, Story]) -> Answers:
+    """What the server of these tests says; a test may change what it is given."""
+    pages: Answers = {}
+    urls = render.PageUrls("/tea", proof="/proof")
+    for lang in ("zh", "en"):
+        verifier = render_verifier(lang, world.policy_text())
+        pages[f"/verify?lang={lang}"] = "text/html; charset=utf-8", verifier.encode(), verifier_headers()
+        product = render.render_product(stories["tea"], lang=lang, large=False, urls=urls)
+        pages[f"/tea?lang={lang}"] = "text/html; charset=utf-8", product.encode(), product_headers()
+    pages["/proof"] = "application/vnd.suyuan.proof+json", dump_json(world.bundle()), {}
+    pages["/log/policy"] = "text/plain; charset=utf-8", world.policy_text().encode(), {}
+    return pages
+
+
+@pytest.fixture
+def site(answers: Answers) -> Iterator[tuple[str, Answers]]:
+    """Address of a server that says `answers`, and the copy of them that it goes by."""
+    said = dict(answers)
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = urlsplit(self.path).path
+            served = static_files().get(path.removeprefix(STATIC_ROOT))
+            default = (served.media_type, served.content, {}) if served else ("text/plain", b"", {})
+            media_type, content, headers = said.get(self.path, default)
+            self.send_response(200)
+            for name, value in {"Content-Type": media_type, "Content-Length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", said
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+class Tab:
+    """A tab of a phone: its page, and what its console said."""
+
+    def __init__(self, browser: Any, **options: Any) -> None:
+        self.context = browser.new_context(viewport=PHONE, **options)
+        self.page = self.context.new_page()
+        self.messages: list[str] = []
+        self.page.on("console", lambda message: self.messages.append(message.text))
+        self.page.on("pageerror", lambda error: self.messages.append(str(error)))
+
+    def choose(self, **files: Path) -> None:
+        for kind, file in files.items():
+            self.page.set_input_files(f"#{kind}", str(file))
+
+    def told(self, words: str) -> None:
+        """Wait until the report says `words`."""
+        self.page.wait_for_function("words => document.querySelector('#report').textContent.includes(words)", arg=words)
+
+    def verdict(self) -> str:
+        self.page.wait_for_selector(".verdict:visible")
+        text: str = self.page.locator("[role=status] .verdict").inner_text()
+        return text
+
+
+@pytest.fixture
+def tab(browser: Any) -> Iterator[Tab]:
+    tab = Tab(browser)
+    yield tab
+    tab.context.close()
+
+
+@pytest.mark.parametrize(("lang", "good"), [("zh", "验证通过"), ("en", "Verified: recorded")])
+def test_an_honest_bundle_verifies_with_the_network_cut_off(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], lang: str, good: str
+) -> None:
+    tab.page.goto(f"{site[0]}/verify?lang={lang}")
+    tab.context.set_offline(True)
+    tab.choose(bundle=files["honest.proof.json"])
+    tab.told("策略文件" if lang == "zh" else "policy file")  # no policy, no verdict
+    tab.choose(policy=files["policy"])
+    assert good in tab.verdict()
+    said = tab.page.locator("#report").inner_text()
+    assert "a" in said and said.count("2027-01-15T08:00:16Z") == 2 and "WebCrypto" in said
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert tab.page.evaluate(UNNAMED) == [] and tab.page.evaluate(SMALL) == []
+    levels = tab.page.evaluate(HEADINGS)
+    assert levels[0] == 1 and all(below <= above + 1 for above, below in pairwise(levels))
+    kept = os.environ.get("SUYUAN_TEST_SCREENSHOTS")
+    if kept:
+        tab.page.screenshot(path=f"{kept}/verify-{lang}.png", full_page=True)
+    assert tab.messages == []
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("hidden.proof.json", "chain-incomplete"),
+        ("tampered.proof.json", "disclosure-unreferenced"),
+    ],
+)
+def test_what_was_hidden_or_changed_is_named(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], name: str, rule: str
+) -> None:
+    tab.page.goto(f"{site[0]}/verify?lang=en")
+    tab.choose(bundle=files[name], policy=files["policy"])
+    assert "Not verified" in tab.verdict()
+    assert f"[{rule}]" in tab.page.locator(".findings").first.inner_text()
+    assert tab.messages == []
+
+
+def test_without_javascript_the_page_says_what_it_needs_and_gives_the_command(
+    browser: Any, site: tuple[str, Answers]
+) -> None:
+    tab = Tab(browser, java_script_enabled=False)
+    tab.page.goto(f"{site[0]}/verify?lang=en")
+    said = tab.page.locator("main").inner_text()
+    assert "JavaScript" in said and "suyuan verify BUNDLE.proof.json --policy POLICY" in said
+    assert not tab.page.locator("#verifier").is_visible()
+    tab.context.close()
+
+
+def test_a_saved_copy_works_from_a_disk(tab: Tab, world: World, files: dict[str, Path], tmp_path: Path) -> None:
+    saved = tmp_path / "suyuan-verify.html"
+    saved.write_text(render_verifier("en", world.policy_text(), pinned=True), encoding="utf-8")
+    tab.page.goto(saved.as_uri())
+    tab.choose(bundle=files["honest.proof.json"])  # a pinned policy counts at once
+    assert "Verified" in tab.verdict()
+    assert not tab.page.locator("nav").is_visible()
+    assert tab.messages == []
+
+
+def test_the_services_own_policy_counts_only_where_the_reader_asks_for_it(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path]
+) -> None:
+    tab.page.goto(f"{site[0]}/verify?lang=en")
+    tab.choose(bundle=files["honest.proof.json"])
+    tab.told("Choose a policy file")
+    tab.page.keyboard.press("Tab")
+    tab.page.locator("[name=own]").focus()
+    tab.page.keyboard.press("Space")
+    assert "Verified" in tab.verdict()
+
+
+def test_receipts_odd_files_and_broken_policies_are_told_apart(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path]
+) -> None:
+    tab.page.goto(f"{site[0]}/verify?lang=en")
+    tab.page.uncheck("[name=quorum]")
+    tab.choose(bundle=files["newest.tlog-proof"], policy=files["policy"])
+    tab.told("The receipt holds")
+    for kind, name, words in (
+        ("policy", "broken-policy", "quorum line"),
+        ("bundle", "forged.proof.json", "quorum line"),
+        ("policy", "policy", "no subject"),
+        ("bundle", "policy", "not JSON"),
+    ):
+        tab.choose(**{kind: files[name]})
+        tab.told(words)
+    assert tab.page.locator("#report img").count() == 0
+    assert tab.messages == []
+
+
+@pytest.mark.parametrize(("lang", "good", "bad"), [("zh", "验证通过", "未通过"), ("en", "Verified", "Not verified")])
+def test_the_product_page_verifies_its_own_bundle_on_the_phone(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], lang: str, good: str, bad: str
+) -> None:
+    url, said = site
+    tab.page.goto(f"{url}/tea?lang={lang}")
+    button = tab.page.locator("#verify-here button")
+    button.focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("#verify-here .verdict")
+    assert good in tab.page.locator("#verify-here .verdict").inner_text()
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    said["/proof"] = said["/proof"][0], files["hidden.proof.json"].read_bytes(), {}
+    button.click()
+    tab.page.wait_for_selector("#verify-here .verdict.bad")
+    assert bad in tab.page.locator("#verify-here .verdict").inner_text()
+    assert tab.messages == []
+
+
+def test_a_script_that_was_changed_does_not_run(tab: Tab, site: tuple[str, Answers]) -> None:
+    url, said = site
+    name, file = next((name, file) for name, file in static_files().items() if name.startswith("here."))
+    said[STATIC_ROOT + name] = file.media_type, file.content + b"\nalert(1);", {}
+    tab.page.goto(f"{url}/tea?lang=en")
+    tab.page.locator("#verify-here button").click()
+    tab.page.wait_for_function("document.querySelector('#verify-here [role=status]').textContent.includes('could not')")
+    assert tab.page.locator("#verify-here .verdict").count() == 0
+    assert any("integrity" in message.lower() for message in tab.messages)
+
+
+def test_without_javascript_the_product_page_shows_no_button_that_does_nothing(
+    browser: Any, site: tuple[str, Answers]
+) -> None:
+    tab = Tab(browser, java_script_enabled=False)
+    tab.page.goto(f"{site[0]}/tea?lang=en")
+    assert not tab.page.locator("#verify-here").is_visible()
+    assert "suyuan verify" in tab.page.locator("#proof").inner_text()
+    tab.context.close()
