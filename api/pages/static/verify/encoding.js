@@ -40,9 +40,11 @@ export function decimalNumber(text) {
   return value;
 }
 
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
 export function hex(bytes) {
   let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
+  for (let position = 0; position < bytes.length; position++) text += HEX[bytes[position]];
   return text;
 }
 
