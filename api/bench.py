@@ -11,7 +11,7 @@ from ..ledger import bench as storing
 from ..ledger.bench import Row
 from ..ledger.errors import Refusal
 from ..trace import bench as tracing
-from . import bench_codes, bench_http, bench_replay, bench_rules, bench_start
+from . import bench_codes, bench_http, bench_page, bench_replay, bench_rules, bench_start
 
 Benchmark = Callable[[bool, Callable[[str], None]], list[Row]]
 
@@ -23,10 +23,11 @@ PARTS: Mapping[str, Benchmark] = {
     "flows": tracing.run,
     "rules": bench_rules.run,
     "qr": bench_codes.run,
+    "page": bench_page.run,
 }
 _TRACING = ("flows", "rules")
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
-    "ledger": tuple(part for part in PARTS if part not in (*_TRACING, "qr")),
+    "ledger": tuple(part for part in PARTS if part not in (*_TRACING, "qr", "page")),
     "trace": _TRACING,
     **{part: (part,) for part in PARTS},
 }

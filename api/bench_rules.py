@@ -53,7 +53,7 @@ _NAMED = re.compile(
 def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
     """All rules over the whole ledger, and then what each new event costs; `quick` does a small part of the work."""
     events, new = (QUICK, NEW_QUICK) if quick else (EVENTS, NEW_EVENTS)
-    with tempfile.TemporaryDirectory(prefix="suyuan-bench-") as folder, _Ledger.opened(Path(folder)) as ledger:
+    with tempfile.TemporaryDirectory(prefix="suyuan-bench-") as folder, SampleLedger.opened(Path(folder)) as ledger:
         progress(f"a ledger of {events:,} events to judge")
         lines = ledger.stories()
         while ledger.events < events and (batch := list(islice(lines, _BATCH))):
@@ -85,7 +85,7 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
 
 
 @dataclass
-class _Ledger:
+class SampleLedger:
     """A ledger on SQLite with its write path."""
 
     log: Log
@@ -96,7 +96,7 @@ class _Ledger:
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path) -> Iterator[_Ledger]:
+    def opened(cls, folder: Path) -> Iterator[SampleLedger]:
         """A new one in `folder`."""
         with Database(f"sqlite:///{folder / 'rules.db'}") as database:
             database.create_all()

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -744,6 +745,25 @@ def verify(
     for line in lines:
         print(line)
     raise typer.Exit(0 if ok else FAILED)
+
+
+@app.command(short_help="制作离线验证页 / make a verifier for browsers")
+def verifier(
+    output: Annotated[Path, typer.Argument(metavar="FILE", help="要写的 HTML 文件 / the HTML file to write")],
+    policy: Annotated[Path, typer.Option("--policy", help="要固定在内的信任策略文件 / policy file to pin inside")],
+    lang: Annotated[Lang | None, typer.Option(help="网页语言 / language of the page")] = None,
+) -> None:
+    """一个 HTML 文件，内含验证程序与策略，可放在任何地方，断网可用。
+
+    One HTML file with the verifier and the policy inside, to host anywhere; it needs no network. Prints its SHA-256.
+    """
+    from .pages.verifier import render_verifier
+    from .verifying import read_policy
+
+    read_policy(policy)  # one that cannot be read is refused here, not in somebody's browser
+    page = render_verifier(_lang(lang), policy.read_text(encoding="utf-8"), pinned=True).encode()
+    output.write_bytes(page)
+    print(f"{output} {sha256(page).hexdigest()}")
 
 
 @app.command(short_help="独立审计账本 / audit a whole ledger")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.server
 import os
+import re
 import threading
 from collections.abc import Iterator
 from itertools import pairwise
@@ -15,6 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from proof_world import TEA, World
+from running_demo import suyuan
+from running_service import RunningService, make_settings
 from suyuan.api.pages import render
 from suyuan.api.pages.assets import STATIC_ROOT, static_files
 from suyuan.api.pages.verifier import product_headers, render_verifier, verifier_headers
@@ -265,3 +269,26 @@ def test_without_javascript_the_product_page_shows_no_button_that_does_nothing(
     assert not tab.page.locator("#verify-here").is_visible()
     assert "suyuan verify" in tab.page.locator("#proof").inner_text()
     tab.context.close()
+
+
+def test_an_office_makes_a_copy_with_its_own_policy_and_no_other(files: dict[str, Path], tmp_path: Path) -> None:
+    page = tmp_path / "verify.html"
+    made = suyuan("verifier", page, "--policy", files["policy"], "--lang", "en")
+    assert made.returncode == 0, made.stderr
+    assert hashlib.sha256(page.read_bytes()).hexdigest() in made.stdout
+    assert "chosen by whoever made this copy" in page.read_text(encoding="utf-8")
+    assert suyuan("verifier", page, "--policy", files["broken-policy"]).returncode == 2
+
+
+def test_the_service_gives_the_page_and_forbids_it_every_way_out(tmp_path: Path) -> None:
+    service = RunningService(make_settings(tmp_path / "data"))
+    service.start()
+    try:
+        answer = service.http.get("/verify?lang=en&save=1")
+        security = answer.headers["content-security-policy"]
+        assert "connect-src 'none'" in security and "script-src 'sha384-" in security and "unsafe" not in security
+        assert "suyuan-verify.html" in answer.headers["content-disposition"]
+        assert service.http.get("/log/policy").text.split("\n")[1] in answer.text.replace("&#43;", "+")
+        assert not re.search(r'(?:src|href)="https?:', answer.text)
+    finally:
+        service.stop()
