@@ -15,6 +15,7 @@ import pyotp
 
 from ..qr import symbol
 from .accounts import Account, Accounts, Enrolment
+from .problems import HttpRefusal
 from .producer_home import write_atomically
 
 SIGN_IN_PATH = "/regulator/sign-in"
@@ -48,6 +49,15 @@ def account_lines(accounts: Iterable[Account]) -> Iterator[str]:
         yield f"{one.username}  {one.actor}  {state}"
 
 
+def _enrol(accounts: Accounts, enrolment: Enrolment, password: str) -> None:
+    """Enrols with the code of the step before, so that the one of now is still good for signing in."""
+    totp = pyotp.TOTP(enrolment.totp_secret)
+    try:
+        accounts.enrol(enrolment.username, enrolment.code, password, accounts.code_before(totp), "demo")
+    except HttpRefusal:  # the step ended while the password was being hashed
+        accounts.enrol(enrolment.username, enrolment.code, password, accounts.code_before(totp), "demo")
+
+
 def demo_logins(accounts: Accounts, inspectors: Sequence[Inspector], kept: Path, base_url: str) -> list[dict[str, Any]]:
     """Accounts for the demo's inspectors, with passwords made by chance and kept in the file `kept` (mode 0600)."""
     logins: dict[str, dict[str, str]] = json.loads(kept.read_bytes()) if kept.exists() else {}
@@ -58,9 +68,7 @@ def demo_logins(accounts: Accounts, inspectors: Sequence[Inspector], kept: Path,
         there = one.username in {account.username for account in accounts.listed()}
         enrolment = accounts.reset(one.username) if there else accounts.add(one.username, one.actor)
         password = secrets.token_urlsafe(12)
-        totp = pyotp.TOTP(enrolment.totp_secret)
-        # The code of the step before, so that the one of now is still good for signing in.
-        accounts.enrol(one.username, enrolment.code, password, accounts.code_before(totp), "demo")
+        _enrol(accounts, enrolment, password)
         logins[one.username] = {"password": password, "totp_secret": enrolment.totp_secret}
         write_atomically(kept, json.dumps(logins, indent=1) + "\n", mode=0o600)
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyotp
 import pytest
@@ -13,6 +14,7 @@ from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import delete, select, update
 
 from suyuan.api.accounts import FREE_OF_ADDRESS, FREE_OF_NAME, LONGEST_WAIT_MS, Account, Accounts, waiting_ms
+from suyuan.api.people import Inspector, demo_logins
 from suyuan.api.problems import HttpRefusal
 from suyuan.api.sessions import Sessions
 from suyuan.api.tables import user_account, user_session, viewing
@@ -167,6 +169,23 @@ def test_an_enrolment_code_counts_once_and_not_for_ever(office: Office) -> None:
     with pytest.raises(HttpRefusal):
         enrol(late.code)
     assert now < late.ends_ms
+
+
+def test_the_demos_inspectors_are_enrolled_even_when_a_step_ends_meanwhile(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inspector, before, asked = Inspector("demo-1", office.actor, "authority"), office.accounts.code_before, []
+
+    def late(totp: pyotp.TOTP) -> str:
+        asked.append(before(totp))
+        office.later(30 if len(asked) == 1 else 0)
+        return asked[-1]
+
+    monkeypatch.setattr(office.accounts, "code_before", late)
+    (login,) = demo_logins(office.accounts, [inspector], tmp_path / "logins", "http://x")
+    assert len(asked) == 2
+    code = pyotp.TOTP(login["totp_secret"]).generate_otp(office.world.clock.now_ms // 30_000)
+    assert office.check(name="demo-1", password=login["password"], code=code).actor == office.actor
 
 
 def test_a_short_password_is_refused_and_nothing_secret_is_kept_in_clear(office: Office) -> None:
