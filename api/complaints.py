@@ -18,6 +18,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, select, up
 
 from ..ledger.database import Database, DatabaseUnavailable
 from ..ledger.errors import Refusal
+from ..ledger.reader import portions
 from ..trace import tables
 from ..trace.genealogy import find_node
 from ..trace.naming import Names
@@ -292,11 +293,11 @@ class Complaints:
     def _answers(self, connection: Connection, ids: Sequence[str]) -> dict[str, list[Answer]]:
         table, actor = complaint_answer.c, tables.actor.c
         found: dict[str, list[Answer]] = {}
-        for start in range(0, len(ids), 400):
+        for some in portions(ids):
             query = (
                 select(complaint_answer, actor.name_zh, actor.name_en)
                 .outerjoin(tables.actor, and_(actor.log_id == self._log_id, actor.id == table.actor))
-                .where(table.complaint.in_(ids[start : start + 400]))
+                .where(table.complaint.in_(some))
                 .order_by(table.complaint, table.number)
             )
             for row in connection.execute(query):

@@ -9,9 +9,10 @@ from typing import Literal
 
 from ..ledger.errors import Refusal
 from ..trace.inspection import Inspection
+from ..trace.schema import CHINA
 from ..trace.sheet import Cell, Reference, Sheet, column
 from ..trace.story import Text
-from ..trace.surveillance import CHINA, Surveillance
+from ..trace.surveillance import Surveillance
 from ..trace.viewer import Viewer
 from .dependencies import Officer
 from .problems import HttpRefusal, not_found

@@ -16,11 +16,11 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, Text, select
+from sqlalchemy import Connection, Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..ledger import tables as ledger_tables
@@ -41,7 +41,8 @@ from .naming import Names
 from .parties import check_credential
 from .projection import Logged, Projection
 from .record import decompose
-from .replay import DERIVED, Replay, of_log
+from .replay import DERIVED, Replay
+from .shadow import rows_of
 from .template import VISIBILITY_RANK, Templates
 
 FORMAT = "suyuan/audit-projection/v1"
@@ -276,7 +277,7 @@ def _table_document(connection: Connection, table: Table, log_id: int) -> dict[s
     whole, rows = hashlib.sha256(), 0
     parts: list[dict[str, Any]] = []
     part = hashlib.sha256()
-    for row in _rows(connection, table, log_id):
+    for row in rows_of(table, log_id, connection):
         if rows % ROWS_A_PART == 0:
             part = hashlib.sha256()
             parts.append({"first": [_plain(row[name]) for name in key], "rows": 0, "sha256": ""})
@@ -288,17 +289,6 @@ def _table_document(connection: Connection, table: Table, log_id: int) -> dict[s
         parts[-1]["rows"] += 1
         parts[-1]["sha256"] = part.hexdigest()
     return {"rows": rows, "sha256": whole.hexdigest(), "parts": parts}
-
-
-def _rows(connection: Connection, table: Table, log_id: int) -> Iterator[dict[str, Any]]:
-    # By bytes, as SQLite orders text anyway: a server's language must not decide.
-    collated = connection.dialect.name == "postgresql"
-    columns = table.primary_key.columns
-    order = [c.collate("C") if collated and isinstance(c.type, Text) else c for c in columns]
-    query = select(table).where(of_log(connection, table, log_id)).order_by(*order)
-    with connection.execute(query.execution_options(yield_per=500)) as result:
-        for row in result.mappings():
-            yield dict(row)
 
 
 def _hex(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..ledger.errors import Refusal
 from .naming import Names
-from .record import Record
+from .record import Record, plain
 from .tables import MICRO
 from .template import Stage
 
@@ -33,6 +33,16 @@ def micro(quantity: Decimal | int, field_name: str = "") -> int:
             status_hint="unprocessable",
         )
     return int(scaled)
+
+
+def from_micro(millionths: int) -> Decimal:
+    """Millionths as a quantity again, without trailing zeros and without an exponent."""
+    return (Decimal(millionths) / MICRO).normalize() + 0
+
+
+def plain_quantity(millionths: int) -> Decimal | int:
+    """The same as JSON has it: an int when it is whole."""
+    return plain(from_micro(millionths))
 
 
 @dataclass
@@ -231,4 +241,4 @@ def _check_made(subject: str, result: Effects, remade: dict[str, tuple[int, str]
 
 
 def _amount(value: int) -> str:
-    return format((Decimal(value) / MICRO).normalize(), "f")
+    return f"{from_micro(value):f}"

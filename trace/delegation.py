@@ -15,14 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 
 from sqlalchemy import Connection, select
 
 from . import tables
+from .schema import CHINA
 
 CREDENTIAL_TYPE = "delegation"
-_CHINA = timezone(timedelta(hours=8))
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ def holder(delegations: Iterable[Delegation], signer: str, on_behalf_of: object,
 
 def log_day(time_ms: int) -> str:
     """The day of a log time in China, as an ISO date."""
-    return datetime.fromtimestamp(time_ms / 1000, _CHINA).date().isoformat()
+    return datetime.fromtimestamp(time_ms / 1000, CHINA).date().isoformat()

@@ -7,15 +7,14 @@ the same goods, whether an instrument is named where the template calls for one,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any, get_args
 
+from .custody import from_micro
 from .gathering import Gathered, Seen
 from .movements import Movement, Pair, movements, paired
 from .naming import Names
-from .record import decompose, plain
+from .record import decompose
 from .story import Evidence, Grade, Text
-from .tables import MICRO
 from .template import VISIBILITY_RANK, Stage, Templates
 
 GRADES: tuple[Grade, ...] = get_args(Grade)
@@ -206,4 +205,4 @@ def _lots(body: Mapping[str, Any]) -> set[str]:
 
 
 def _plain(micro: int) -> str:
-    return format(Decimal(plain(Decimal(micro) / MICRO)), "f")
+    return f"{from_micro(micro):f}"

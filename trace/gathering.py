@@ -221,11 +221,8 @@ class Gatherer:
 
     def _by(self, table: Any, column: str, values: Iterable[str]) -> dict[str, RowMapping]:
         found: dict[str, RowMapping] = {}
-        wanted = sorted(values)
-        for start in range(0, len(wanted), 400):
-            query = select(table).where(
-                table.c.log_id == self._log.log_id, table.c[column].in_(wanted[start : start + 400])
-            )
+        for some in portions(sorted(values)):
+            query = select(table).where(table.c.log_id == self._log.log_id, table.c[column].in_(some))
             found.update({row[column]: row for row in self._connection.execute(query).mappings()})
         return found
 

@@ -20,13 +20,13 @@ import orjson
 from sqlalchemy import Connection, RowMapping, select
 from sqlalchemy.exc import DBAPIError
 
+from ..ledger.reader import portions
 from . import tables
 
 Direction = Literal["up", "down"]
 FlowRow: TypeAlias = tuple[int, int, int, "int | None", "str | None", str]
 """What `Flow` names, as a bare tuple."""
 
-_CHUNK = 400
 _VARYING, _SAME = ("process_id", "node_id", "entry", "quantity_micro"), ("uom", "visibility")
 _COLUMNS = (*_VARYING, *_SAME)
 _ENDS = [f"min({name}), max({name}), count({name})" for name in _SAME]
@@ -311,9 +311,8 @@ def _by_process(rows: Iterable[FlowRow]) -> dict[int, list[Flow]]:
 def node_rows(connection: Connection, ids: Iterable[int]) -> dict[int, RowMapping]:
     """The rows of many nodes, by id."""
     found: dict[int, RowMapping] = {}
-    wanted = sorted(ids)
-    for start in range(0, len(wanted), _CHUNK):
-        query = select(tables.node).where(tables.node.c.id.in_(wanted[start : start + _CHUNK]))
+    for some in portions(sorted(ids)):
+        query = select(tables.node).where(tables.node.c.id.in_(some))
         found.update({row["id"]: row for row in connection.execute(query).mappings()})
     return found
 

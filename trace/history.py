@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,12 +13,12 @@ from ..ledger.policy import Policy
 from ..ledger.reader import LogReader
 from . import tables
 from .bundling import Bundle, Bundler
+from .custody import plain_quantity
 from .gathering import Gathered, Gatherer
 from .genealogy import Direction, find_node
 from .naming import Names
 from .record import plain
 from .story import Story
-from .tables import MICRO
 from .telling import Teller
 from .template import Templates
 from .tracing import Traced, Tracer
@@ -88,7 +87,7 @@ class History:
             "origin_pending": node["kind"] == "lot" and node["made_entry"] is None,
             "quantity": None if story.made is None else plain(story.made.value),
             "uom": node["uom"],
-            "held": None if held is None else plain(Decimal(held) / MICRO),
+            "held": None if held is None else plain_quantity(held),
             "events": [
                 {
                     "eventID": step.event_id,

@@ -13,19 +13,18 @@ from ..ledger.database import Database
 from ..ledger.errors import Refusal
 from ..ledger.reader import LogReader, portions
 from . import tables
+from .custody import from_micro
 from .genealogy import find_node
 from .history import History
 from .naming import Names
+from .recall_progress import terms_of
 from .sheet import Cell, Reference, Sheet, column
 from .story import Fact, Story, Text
-from .tables import MICRO
 from .template import Templates
 from .viewer import Sight, Viewer
 
 DEPTH = 64
 MOST_RECALLS = 200
-DEADLINES = {"I": (24, 10), "II": (48, 20), "III": (72, 30)}
-"""Level -> hours to start after knowing, working days to finish after notice (domain section 2)."""
 _SEASON = timedelta(days=400)
 """Work on a plot this long before a harvest belongs to it, as in stories."""
 
@@ -107,9 +106,9 @@ class Inspection:
         ).all()  # fmt: skip
         rows: list[tuple[Cell, ...]] = []
         for who, amount, zh, en, county in held:
-            rows.append((lot, Text("在库", "in stock"), _party(who, zh, en), county, _amount(amount), node["uom"]))
+            rows.append((lot, Text("在库", "in stock"), _party(who, zh, en), county, from_micro(amount), node["uom"]))
         for who, shipped, received, zh, en, county in moved:
-            on_road = _amount(shipped - received)
+            on_road = from_micro(shipped - received)
             rows.append((lot, Text("在途", "on the road"), _party(who, zh, en), county, on_road, node["uom"]))
         sale = tables.sale.c
         sold = connection.execute(
@@ -120,13 +119,13 @@ class Inspection:
         ).all()
         for who, amount, zh, en, county in sold:
             state = Text("已售给消费者", "sold to consumers by")
-            rows.append((lot, state, _party(who, zh, en), county, _amount(amount), node["uom"]))
+            rows.append((lot, state, _party(who, zh, en), county, from_micro(amount), node["uom"]))
         if node["quantity_micro"] is not None:
             left = sum(row[1] for row in sold) + sum(row[1] for row in held) + sum(row[1] - row[2] for row in moved)
             gone = max(0, node["quantity_micro"] - left)
             if gone:
                 state = Text("已用于生产、取样或处置", "used, sampled or disposed of")
-                rows.append((lot, state, None, None, _amount(gone), node["uom"]))
+                rows.append((lot, state, None, None, from_micro(gone), node["uom"]))
         return rows
 
     def intervals(self, uri: str, viewer: Viewer) -> list[Sheet] | None:
@@ -353,14 +352,15 @@ class Inspection:
     def _recalls(self, rows: Iterable[Any], now_ms: int) -> Sheet:
         told: list[tuple[Cell, ...]] = []
         for row in rows:
-            start_h, days = DEADLINES.get(row["level"], (0, None))
-            left = round(Decimal(row["known_ms"] + start_h * 3_600_000 - now_ms) / 3_600_000, 1)
+            terms = terms_of(row, now_ms)
+            left = round(Decimal(round(terms.start_by.timestamp() * 1000) - now_ms) / 3_600_000, 1)
             told.append(
                 (
                     Reference("recall", row["id"]), row["level"],
                     Text("演练", "exercise") if row["exercise"] else Text("召回", "recall"),
                     Text("进行中", "open") if row["status"] == "open" else Text("已结束", "closed"),
-                    Reference("actor", row["issuer"]), _moment(row["opened_ms"]), left, days,
+                    Reference("actor", row["issuer"]), _moment(row["opened_ms"]), left,
+                    terms.working_days,
                 )
             )  # fmt: skip
         columns = (
@@ -428,10 +428,6 @@ def _moment(time_ms: int) -> datetime:
 
 def _party(actor: str, zh: str | None, en: str | None) -> Reference:
     return Reference("actor", actor, Text(zh, en or zh) if zh else None)
-
-
-def _amount(micro: int) -> Decimal:
-    return (Decimal(micro) / MICRO).normalize() + 0
 
 
 def _entry(entry_of: dict[str, int], event_id: str | None) -> Cell:

@@ -6,7 +6,6 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -14,15 +13,15 @@ from sqlalchemy import Connection, select
 from ..ledger.reader import LogReader, StoredEntry, portions
 from ..ledger.statement import Statement, open_disclosures, parse_statement
 from . import tables
+from .custody import plain_quantity
 from .evidence import UNITS
 from .genealogy import walk
 from .movements import Movement, movements
 from .naming import Names
-from .record import decompose, plain
+from .record import decompose
 from .rules.tables import finding as finding_table
 from .rules.tables import judging, quarantine
 from .story import Text
-from .tables import MICRO
 from .template import Templates
 
 KINDS = (
@@ -89,32 +88,27 @@ class NewsReader:
                 yield self._of_movement(stored, one)
 
     def _of_movement(self, stored: StoredEntry, one: Movement) -> News:
-        uri, unit = self._names.uri(one.lot), UNITS[one.uom]
+        uri, unit, quantity = self._names.uri(one.lot), UNITS[one.uom], plain_quantity(one.quantity_micro)
         more = {
-            "sender": one.sender, "receiver": one.receiver, "quantity": _amount(one.quantity_micro), "uom": one.uom,
+            "sender": one.sender, "receiver": one.receiver, "quantity": quantity, "uom": one.uom,
             "document": one.document, "eventID": one.event_id,
         }  # fmt: skip
         if not one.arrived:
-            zh = f"{self._name(one.sender).zh}记录向您发货 {_amount(one.quantity_micro)} {unit.zh}，到货后请记录实收。"
-            en = (
-                f"{self._name(one.sender).en} recorded sending you {_amount(one.quantity_micro)} {unit.en}; "
-                "please record what arrives."
-            )
+            zh = f"{self._name(one.sender).zh}记录向您发货 {quantity} {unit.zh}，到货后请记录实收。"
+            en = f"{self._name(one.sender).en} recorded sending you {quantity} {unit.en}; please record what arrives."
             return News(
                 one.receiver, "transfer-sent", f"{stored.index}/{one.lot}", stored.time_ms, Text(zh, en), stored.index,
                 (uri,), more,
             )  # fmt: skip
         refused = one.accounted_micro - one.quantity_micro
-        zh = f"{self._name(one.receiver).zh}记录收到您发的货 {_amount(one.quantity_micro)} {unit.zh}"
-        en = (
-            f"{self._name(one.receiver).en} recorded receiving {_amount(one.quantity_micro)} {unit.en} of your shipment"
-        )
+        zh = f"{self._name(one.receiver).zh}记录收到您发的货 {quantity} {unit.zh}"
+        en = f"{self._name(one.receiver).en} recorded receiving {quantity} {unit.en} of your shipment"
         if refused:
-            zh += f"，另有 {_amount(refused)} {unit.zh} 拒收、破损或短少"
-            en += f"; {_amount(refused)} {unit.en} were rejected, damaged or missing"
+            zh += f"，另有 {plain_quantity(refused)} {unit.zh} 拒收、破损或短少"
+            en += f"; {plain_quantity(refused)} {unit.en} were rejected, damaged or missing"
         more |= {
-            "rejected": _amount(one.rejected_micro), "damaged": _amount(one.damaged_micro),
-            "short": _amount(one.short_micro), "reason": one.reason,
+            "rejected": plain_quantity(one.rejected_micro), "damaged": plain_quantity(one.damaged_micro),
+            "short": plain_quantity(one.short_micro), "reason": one.reason,
         }  # fmt: skip
         return News(
             one.sender, "transfer-received", f"{stored.index}/{one.lot}", stored.time_ms, Text(zh + "。", en + "."),
@@ -285,8 +279,3 @@ class NewsReader:
             select(table.name_zh, table.name_en).where(table.log_id == self._log.log_id, table.id == actor)
         ).first()
         return Text(actor, actor) if row is None else Text(row.name_zh, row.name_en)
-
-
-def _amount(micro: int) -> Decimal | int:
-    value: Decimal | int = plain(Decimal(micro) / MICRO)
-    return value

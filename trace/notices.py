@@ -12,7 +12,7 @@ import jsonschema_rs
 from ..ledger.errors import Refusal
 from ..ledger.rows import Row
 from .naming import Names
-from .schema import strict_validator
+from .schema import both_languages, strict_validator
 from .viewer import area_of
 
 TYPES = ("decision", "inspection", "annotation", "complaint-answer")
@@ -20,9 +20,7 @@ DECISIONS = ("dismiss", "confirm", "clear")
 MAX_LOTS = 500
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 2000}
-_LABEL = {
-    "type": "object", "required": ["zh", "en"], "additionalProperties": False, "properties": {"zh": _TEXT, "en": _TEXT},
-}  # fmt: skip
+_LABEL = both_languages(2000)
 _DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$", "format": "date"}
 _URI = {"type": "string", "minLength": 10, "maxLength": 400}
 _OWN: Mapping[str, tuple[tuple[str, ...], Mapping[str, Any]]] = {

@@ -14,7 +14,7 @@ from ..ledger.errors import Refusal
 from ..ledger.subjects import check_subject
 from .naming import Names, is_actor_id
 from .projection import credential_subject
-from .schema import strict_validator
+from .schema import both_languages, strict_validator
 from .template import ROLES
 
 ISSUER_ROLES: Mapping[str, frozenset[str] | None] = {
@@ -31,9 +31,7 @@ ISSUER_ROLES: Mapping[str, frozenset[str] | None] = {
 PRODUCERS = frozenset({"cooperative", "grower", "factory", "distillery", "trader"})
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 300}
-_LABEL = {
-    "type": "object", "required": ["zh", "en"], "additionalProperties": False, "properties": {"zh": _TEXT, "en": _TEXT},
-}  # fmt: skip
+_LABEL = both_languages(300)
 _DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$", "format": "date"}
 _POINT = {
     "type": "array", "minItems": 2, "maxItems": 2,

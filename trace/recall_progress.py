@@ -20,13 +20,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, func, select
 
+from ..ledger.reader import portions
 from . import tables
+from .custody import plain_quantity
 from .naming import Names
 from .recall_terms import Terms, recall_terms
 from .recalls import descendants
-from .record import plain
 from .story import Text
-from .tables import MICRO
 from .template import Stage, Templates
 from .viewer import EVERYWHERE, Viewer
 
@@ -64,8 +64,8 @@ class Amounts:
 
     def document(self) -> dict[str, Any]:
         """As JSON values, in the unit itself."""
-        found = {name: plain(Decimal(getattr(self, name)) / MICRO) for name in self.__dataclass_fields__}
-        return {**found, "out": plain(Decimal(self.out) / MICRO), "recovered_percent": self.recovered_percent}
+        found = {name: plain_quantity(getattr(self, name)) for name in self.__dataclass_fields__}
+        return {**found, "out": plain_quantity(self.out), "recovered_percent": self.recovered_percent}
 
 
 @dataclass(frozen=True)
@@ -282,11 +282,10 @@ def _holders(
 
 
 def _names(connection: Connection, people: Iterable[str | None]) -> dict[str, Text]:
-    wanted = sorted(actor for actor in people if actor is not None)
     found: dict[str, Text] = {}
     actor = tables.actor.c
-    for start in range(0, len(wanted), 400):
-        query = select(actor.id, actor.name_zh, actor.name_en).where(actor.id.in_(wanted[start : start + 400]))
+    for some in portions(sorted(actor for actor in people if actor is not None)):
+        query = select(actor.id, actor.name_zh, actor.name_en).where(actor.id.in_(some))
         found.update({row.id: Text(row.name_zh, row.name_en) for row in connection.execute(query)})
     return found
 
@@ -390,9 +389,9 @@ def progress_document(found: Progress, names: Names, *, most_lots: int | None = 
                 "actor": one.actor,
                 "name": _words(found.names.get(one.actor or "")),
                 "uom": one.uom,
-                "stock": plain(Decimal(one.stock) / MICRO),
-                "on_road": plain(Decimal(one.on_road) / MICRO),
-                "sold": plain(Decimal(one.sold) / MICRO),
+                "stock": plain_quantity(one.stock),
+                "on_road": plain_quantity(one.on_road),
+                "sold": plain_quantity(one.sold),
                 "lots": one.lots,
             }
             for one in found.holders

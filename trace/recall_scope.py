@@ -13,8 +13,8 @@ from ..ledger.reader import LogReader, portions
 from . import tables
 from .naming import Names
 from .projection import Logged
-from .recall_terms import CHINA
 from .recalls import check_scope
+from .schema import CHINA
 from .template import Templates
 from .viewer import Viewer
 
@@ -83,10 +83,8 @@ class _Finder:
         """The nodes of subjects that there are."""
         node = tables.node.c
         found: list[int] = []
-        for start in range(0, len(subjects), 400):
-            query = select(node.id).where(
-                node.log_id == self._log.log_id, node.subject.in_(subjects[start : start + 400])
-            )
+        for some in portions(subjects):
+            query = select(node.id).where(node.log_id == self._log.log_id, node.subject.in_(some))
             found += self._connection.execute(query).scalars()
         return sorted(found)
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 
 from sqlalchemy import Connection, RowMapping, select
 
@@ -15,13 +14,12 @@ from ..ledger.entry import Entry
 from ..ledger.reader import LogReader
 from ..ledger.statement import parse_statement
 from . import tables
+from .custody import from_micro
 from .naming import Names
 from .recall_progress import Amounts, Progress, recall_progress, recall_row, terms_of
-from .recall_terms import CHINA
-from .record import plain
+from .schema import CHINA
 from .sheet import Cell, Column, Reference, Sheet, column
 from .story import Text
-from .tables import MICRO
 from .template import Templates
 from .viewer import Viewer
 
@@ -188,7 +186,7 @@ def _holders(found: Progress) -> Sheet:
         holder: Cell = Text("其他持有者", "Other holders")
         if one.actor is not None:
             holder = Reference("actor", one.actor, found.names.get(one.actor))
-        rows.append((holder, one.uom, one.lots, _amount(one.stock), _amount(one.on_road), _amount(one.sold)))
+        rows.append((holder, one.uom, one.lots, from_micro(one.stock), from_micro(one.on_road), from_micro(one.sold)))
     return Sheet("holders", Text("持有者", "Holders"), columns, rows)
 
 
@@ -211,11 +209,7 @@ def _amounts(one: Amounts) -> tuple[Cell, ...]:
     values = (
         one.made, one.with_maker, one.with_others, one.on_road, one.sold, one.out, one.recovered, one.destroyed,
     )  # fmt: skip
-    return (*(_amount(value) for value in values), one.recovered_percent)
-
-
-def _amount(micro: int) -> Decimal:
-    return Decimal(plain(Decimal(micro) / MICRO))
+    return (*(from_micro(value) for value in values), one.recovered_percent)
 
 
 def _china(ms: int) -> datetime:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import date, datetime, time, timedelta
 
 from .rules.limits import Limits, load_limits
-
-CHINA = timezone(timedelta(hours=8))
+from .schema import CHINA
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..ledger.rows import Row, Rows
 from ..ledger.statement import dump_json
 from . import tables
 from .naming import Names
-from .schema import parse_time, strict_validator
+from .schema import both_languages, parse_time, strict_validator
 from .viewer import area_of
 
 LEVELS = ("I", "II", "III")
@@ -31,9 +31,7 @@ RETURNED = "returned"
 """Disposition (CBV) of stages that send goods back: they stay possible towards whoever may recover them."""
 
 _TEXT = {"type": "string", "minLength": 1, "maxLength": 600}
-_LABEL = {
-    "type": "object", "required": ["zh", "en"], "additionalProperties": False, "properties": {"zh": _TEXT, "en": _TEXT},
-}  # fmt: skip
+_LABEL = both_languages(600)
 _DATE = {"type": "string", "pattern": r"^\d{4}-\d{2}-\d{2}$", "format": "date"}
 _TIME = {
     "type": "string", "format": "date-time",

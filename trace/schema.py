@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
 import jsonschema_rs
 
 from ..ledger.errors import Refusal
 
+CHINA = timezone(timedelta(hours=8))
+"""The clock by which days, months and legal terms are counted."""
 _EARLIEST_YEAR = 1900  # a time before this is a slip of the finger, and overflows when turned to another offset
 
 
@@ -28,6 +30,17 @@ def parse_date(text: str) -> date | None:
         return date.fromisoformat(text)
     except ValueError:
         return None
+
+
+def both_languages(longest: int) -> dict[str, Any]:
+    """The schema of a text in Chinese and English, of at most `longest` characters each."""
+    text = {"type": "string", "minLength": 1, "maxLength": longest}
+    return {
+        "type": "object",
+        "required": ["zh", "en"],
+        "additionalProperties": False,
+        "properties": {"zh": text, "en": text},
+    }
 
 
 def strict_validator(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:

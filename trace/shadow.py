@@ -110,7 +110,7 @@ class Shadow:
 def side_by_side(table: Table, log_id: int, source: Connection, expected: Connection) -> Step:
     """One table of a log as it is stored in `source` and as it must be, row by row, until enough is found."""
     found: list[Damage] = []
-    with closing(_rows(table, log_id, source)) as stored, closing(_rows(table, log_id, expected)) as wanted:
+    with closing(rows_of(table, log_id, source)) as stored, closing(rows_of(table, log_id, expected)) as wanted:
         return Step(_merge(table, stored, wanted, found), tuple(found))
 
 
@@ -145,7 +145,8 @@ def _merge(
     return rows
 
 
-def _rows(table: Table, log_id: int, connection: Connection) -> Generator[dict[str, Any], None, None]:
+def rows_of(table: Table, log_id: int, connection: Connection) -> Generator[dict[str, Any], None, None]:
+    """The rows of one log in a table by primary key, text in order of its UTF-8 bytes; to be closed when left early."""
     columns = table.primary_key.columns
     # By bytes, as SQLite orders text anyway: a server's language must not decide.
     collated = connection.dialect.name == "postgresql"

@@ -20,9 +20,10 @@ from . import tables
 from .alcohol import litres_at_65
 from .divisions import division
 from .naming import Names
+from .schema import CHINA
 from .sheet import Cell, Sheet, column
 from .story import Text
-from .surveillance import CHINA, details, opened_records
+from .surveillance import details, opened_records
 from .tables import MICRO
 from .template import Templates
 from .viewer import Viewer

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from .custody import from_micro
 from .genealogy import Walk, node_rows, rows_of
 from .naming import Names
-from .tables import MICRO
 from .template import VISIBILITY_RANK
 
 
@@ -85,7 +85,7 @@ def superseded(
     flows: dict[int, list[SupersededFlow]] = defaultdict(list)
     for entry, _, node, part, amount, uom, visibility in sorted(rows, key=lambda row: row[:2]):
         seen = amount is not None and VISIBILITY_RANK[visibility] <= ranks.get(entry, 0)
-        quantity = Decimal(format((Decimal(amount) / MICRO).normalize(), "f")) if seen else None
+        quantity = from_micro(amount) if seen else None
         flows[entry].append(SupersededFlow(names.uri(subjects[node]), part, quantity, uom))
     return tuple(
         Superseded(

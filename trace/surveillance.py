@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
-from decimal import Decimal
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Select, select
@@ -15,16 +14,16 @@ from ..ledger.database import Database
 from ..ledger.reader import LogReader, portions
 from ..ledger.statement import open_disclosures, parse_statement
 from . import tables
+from .custody import from_micro
 from .history import History
 from .naming import Names
 from .record import Record, decompose
+from .schema import CHINA
 from .sheet import Cell, Reference, Sheet, column
 from .story import Text
-from .tables import MICRO
 from .template import Stage, Templates
 from .viewer import Viewer
 
-CHINA = timezone(timedelta(hours=8))
 CERTIFICATE = "common.conformity_certificate"
 _SEASON_MS = 400 * 86_400_000
 _MOST_STORIES = 200
@@ -110,7 +109,7 @@ class Surveillance:
                     seen.add((row.lot, 0))
                     yield (
                         Reference("lot", self._names.uri(row.subject)), _day(row.time_ms), after // 86_400_000,
-                        _amount(row.quantity_micro), row.uom,
+                        None if row.quantity_micro is None else from_micro(row.quantity_micro), row.uom,
                     )  # fmt: skip
 
     def firms(self, viewer: Viewer) -> list[Sheet]:
@@ -143,7 +142,7 @@ class Surveillance:
             over = sent > taken + made
             rows.append(
                 (
-                    people[firm], uom, _amount(taken), _amount(made), _amount(sent),
+                    people[firm], uom, from_micro(taken), from_micro(made), from_micro(sent),
                     Text("超出投入与产出", "MORE OUT THAN IN") if over else None,
                 )
             )  # fmt: skip
@@ -187,7 +186,7 @@ class Surveillance:
                     sums[0] += row.amount_micro
                     sums[1] += 1
         stock: list[tuple[Cell, ...]] = [
-            (people[firm], int(year), today.year - int(year), count, _amount(amount), "KGM")
+            (people[firm], int(year), today.year - int(year), count, from_micro(amount), "KGM")
             for (firm, year), (amount, count) in sorted(base.items())
         ]
         ages: list[tuple[Cell, ...]] = []
@@ -198,7 +197,7 @@ class Surveillance:
                 about = story.product.description if story.product is not None else None
                 ages.append(
                     (Reference("lot", story.uri, Text(story.name, story.name)), people[firm], least, mean, about,
-                     _amount(row.amount_micro), row.uom)
+                     from_micro(row.amount_micro), row.uom)
                 )  # fmt: skip
         by_year = (
             column("firm", "主体", "Firm"), column("year", "取酒（入坛）年份", "Made in"),
@@ -363,10 +362,6 @@ def details(text: str) -> dict[str, Any]:
 
 def _firm(row: Any) -> Reference:
     return Reference("actor", row["actor"], Text(row["name_zh"], row["name_en"]))
-
-
-def _amount(micro: int | None) -> Decimal | None:
-    return None if micro is None else (Decimal(micro) / MICRO).normalize() + 0
 
 
 def _day(time_ms: int) -> date:

@@ -10,13 +10,14 @@ from decimal import Decimal
 from typing import Any
 
 from .ages import liquor_ages, stated_day
+from .custody import from_micro
 from .divisions import division
 from .evidence import Grader, measured_facts
 from .gathering import Gathered, Seen
 from .genealogy import Flow, amounts
 from .naming import Names
 from .recall_notices import recall_notices
-from .record import Record, decompose, plain, quantity_list
+from .record import Record, decompose, quantity_list
 from .schema import parse_time
 from .shares import decimal_share, shares_up
 from .story import (
@@ -41,7 +42,6 @@ from .story import (
     Story,
     Text,
 )
-from .tables import MICRO
 from .template import KeyDataElement, Stage, Templates
 
 CERTIFICATES: Mapping[str, Text] = {
@@ -483,4 +483,4 @@ def _decimal(value: Any) -> Decimal | None:
 
 
 def _quantity(micro: int | None, uom: str | None) -> Quantity | None:
-    return None if micro is None or uom is None else Quantity(Decimal(plain(Decimal(micro) / MICRO)), uom)
+    return None if micro is None or uom is None else Quantity(from_micro(micro), uom)

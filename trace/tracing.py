@@ -12,9 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
-from ..ledger.reader import LogReader
+from ..ledger.reader import LogReader, portions
 from . import tables
 from .ages import BLENDING, liquor_ages, may_state_a_day, stated_day
+from .custody import from_micro
 from .genealogy import Direction, Flow, FlowRow, Walk, making_flows, node_rows, rows_of, taken_rows, walk
 from .naming import Names
 from .origin import Origin, PlotOrigin, origin, plots_behind
@@ -22,7 +23,6 @@ from .projection import Logged
 from .shares import Passed, Shares, decimal_share, shares_down, shares_up
 from .story import Text
 from .superseded import Superseded, superseded
-from .tables import MICRO
 from .template import VISIBILITY_RANK, Templates
 from .viewer import Sight, Viewer
 
@@ -277,13 +277,12 @@ class Tracer:
     def _plots(self, found: Walk, rows: Mapping[int, RowMapping], shares: Shares) -> dict[int, PlotOrigin]:
         """The plots of an upward walk with whose they are and where, as their credentials say."""
         wanted = {row["subject"]: node for node, row in rows.items() if row["kind"] == "plot"}
-        subjects = sorted(wanted)
         registered: dict[str, tuple[str, Any]] = {}
         about, paper = tables.registration.c, tables.credential.c
-        for start in range(0, len(subjects), 400):
+        for some in portions(sorted(wanted)):
             query = select(about.about, about.actor, paper.details).where(
                 about.log_id == self._log.log_id,
-                about.about.in_(subjects[start : start + 400]),
+                about.about.in_(some),
                 paper.log_id == about.log_id,
                 paper.issuer == about.issuer,
                 paper.credential_id == about.credential_id,
@@ -323,7 +322,7 @@ class Tracer:
 
 def _decimal(micro: int | None) -> Decimal | None:
     """Millionths as a plain decimal without trailing zeros."""
-    return None if micro is None else Decimal(format((Decimal(micro) / MICRO).normalize(), "f"))
+    return None if micro is None else from_micro(micro)
 
 
 def made_on(node: TracedNode) -> date | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, or_, select, tuple_
@@ -14,10 +13,10 @@ from ..ledger.database import Database
 from ..ledger.reader import LogReader
 from ..ledger.statement import open_disclosures, parse_statement
 from . import tables
+from .custody import plain_quantity
 from .movements import Movement, movements, paired
 from .naming import Names
-from .record import decompose, plain
-from .tables import MICRO
+from .record import decompose
 from .template import VISIBILITY_RANK, Templates
 
 Cursor = tuple[int, str, str]
@@ -115,11 +114,11 @@ class Transfers:
             "sender": row.sender,
             "receiver": row.receiver,
             "side": "sender" if row.sender == actor else "receiver",
-            "shipped": _amount(row.shipped_micro) if all_seen[0] else None,
-            "received": _amount(row.received_micro) if all_seen[1] else None,
-            **{name: _amount(amount) if all_seen[1] else None for name, amount in refused.items()},
-            "difference": _amount(row.shipped_micro - row.received_micro) if known else None,
-            "on_the_way": _amount(on_the_way) if known else None,
+            "shipped": plain_quantity(row.shipped_micro) if all_seen[0] else None,
+            "received": plain_quantity(row.received_micro) if all_seen[1] else None,
+            **{name: plain_quantity(amount) if all_seen[1] else None for name, amount in refused.items()},
+            "difference": plain_quantity(row.shipped_micro - row.received_micro) if known else None,
+            "on_the_way": plain_quantity(on_the_way) if known else None,
             "state": _state(row, on_the_way),
             "open_since": _open_since(sent, arrived) if row.shipped_micro > row.received_micro else None,
             "records": [_record(one) for one in sorted(moved, key=lambda one: (one.time, one.entry))],
@@ -148,9 +147,9 @@ def _open_since(sent: Sequence[Movement], arrived: Sequence[Movement]) -> str | 
 
 
 def _record(one: Movement) -> dict[str, Any]:
-    amounts = {"quantity": _amount(one.quantity_micro)}
+    amounts = {"quantity": plain_quantity(one.quantity_micro)}
     if one.arrived:
-        amounts |= {name: _amount(getattr(one, f"{name}_micro")) for name in ("rejected", "damaged", "short")}
+        amounts |= {name: plain_quantity(getattr(one, f"{name}_micro")) for name in ("rejected", "damaged", "short")}
     return {
         "side": "receiver" if one.arrived else "sender",
         "eventID": one.event_id,
@@ -161,8 +160,3 @@ def _record(one: Movement) -> dict[str, Any]:
         "reason": one.reason,
         "document": one.document,
     }
-
-
-def _amount(micro: int) -> int | Decimal:
-    value: int | Decimal = plain(Decimal(micro) / MICRO)
-    return value

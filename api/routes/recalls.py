@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from ...ledger.errors import Refusal
+from ...ledger.reader import portions
 from ...ledger.statement import issue
 from ...ledger.strict_json import strict_json
 from ...trace import tables
@@ -27,8 +28,8 @@ from ...trace.recall_progress import (
 )
 from ...trace.recall_scope import resolve
 from ...trace.recall_sheets import recall_report
-from ...trace.recall_terms import CHINA
 from ...trace.recalls import MAX_LOTS
+from ...trace.schema import CHINA
 from ...trace.viewer import Viewer
 from ..answers import body_of, media, problems
 from ..body import read_body, require_media_type
@@ -232,8 +233,8 @@ def _subjects(services: Services, nodes: tuple[int, ...]) -> list[str]:
     node = tables.node.c
     found: list[str] = []
     with services.database.read() as connection:
-        for start in range(0, len(nodes), 400):
-            query = select(node.subject).where(node.id.in_(nodes[start : start + 400])).order_by(node.id)
+        for some in portions(nodes):
+            query = select(node.subject).where(node.id.in_(some)).order_by(node.id)
             found += [services.names.uri(subject) for subject in connection.execute(query).scalars()]
     return found
 

@@ -12,10 +12,11 @@ from sqlalchemy import Connection, and_, select
 from ...ledger.database import Database
 from ...trace import tables
 from ...trace.naming import Names
+from ...trace.schema import CHINA
 from ...trace.sheet import Cell, Reference, Sheet, column
 from ...trace.story import Text
 from ...trace.viewer import Viewer
-from .judging import CHINA, REASONS, city_of, thresholds
+from .judging import REASONS, city_of, thresholds
 from .tables import scan
 
 MOST_SCANS = 50_000

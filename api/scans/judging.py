@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +16,11 @@ from typing import Any, Literal
 
 import yaml
 
+from ...trace.schema import CHINA
 from ...trace.story import Text
 from ..item_states import ItemState
 
 State = Literal["first", "before", "implausible", "inactive", "void", "recalled"]
-CHINA = timezone(timedelta(hours=8))
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _EARTH_KM = 6371.0
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from .judging import CHINA, city_of, thresholds
+from ...trace.schema import CHINA
+from .judging import city_of, thresholds
 
 _SALT, _SALT_BYTES = "scan-salt-", 32
 _PREFETCH = ("purpose", "sec-purpose", "x-purpose", "x-moz")

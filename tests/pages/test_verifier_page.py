@@ -256,7 +256,7 @@ def test_a_script_that_was_changed_does_not_run(tab: Tab, site: tuple[str, Answe
     said[STATIC_ROOT + name] = file.media_type, file.content + b"\nalert(1);", {}
     tab.page.goto(f"{url}/tea?lang=en")
     tab.page.locator("#verify-here button").click()
-    tab.page.wait_for_function("document.querySelector('#verify-here [role=status]').textContent.includes('could not')")
+    tab.page.locator("#verify-here [role=status]").filter(has_text="could not").wait_for()
     assert tab.page.locator("#verify-here .verdict").count() == 0
     assert any("integrity" in message.lower() for message in tab.messages)
 
