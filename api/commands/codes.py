@@ -1,0 +1,91 @@
+"""Commands of a packing line: item codes and labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..console import environment
+from .options import ActorId, HomeFolder, PassphraseFile, PolicyFile, Url, producers_of
+
+app = typer.Typer()
+codes_app = typer.Typer(help="单件码 / Item codes.", no_args_is_help=True)
+app.add_typer(codes_app, name="codes")
+
+
+LotUri = Annotated[str, typer.Option(help="批次的 URI / URI of the lot")]
+Owner = Annotated[str, typer.Option("--actor", help="主体编号 / actor id")]
+Skip = Annotated[int, typer.Option(min=0, help="跳过前几个 / codes to skip")]
+
+
+@codes_app.command("issue")
+def codes_issue(
+    lot: LotUri,
+    count: Annotated[int, typer.Option(min=1, max=10_000_000, help="数量 / how many")],
+    url: Url,
+    actor: ActorId = None,
+    key: Annotated[
+        Path | None, typer.Option(help="设备私钥；不给则由托管密钥签署 / device key; else service-held")
+    ] = None,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """为批次取得单件码，签署上账；中断后重来即续。 Draw item codes for a lot, sign and record them."""
+    from ..code_printing import issue_codes
+    from ..console import Unusable
+    from ..key_files import actor_of, read_key
+
+    if key is None and actor is None:
+        raise Unusable("请给出 --actor 或 --key", "--actor or --key is needed")
+    owner = actor_of(key, actor) if key is not None else str(actor)
+    private = None if key is None else read_key(key, passphrase_file, environment())
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        codes = issue_codes(producers, owner, lot, count, private)
+    print(f"{codes['count']} 个单件码已上账 item codes recorded, from {codes['first']}; root {codes['root']}")
+
+
+@codes_app.command("export")
+def codes_export(
+    lot: LotUri,
+    out: Annotated[Path, typer.Argument(metavar="FILE", help=".csv 或 .ndjson / .csv or .ndjson")],
+    url: Url,
+    actor: Owner,
+    skip: Skip = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="至多几个 / at most so many")] = None,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+) -> None:
+    """导出批次最新一段码（含内码，请妥善保管）。 Export a lot's newest code set, inner codes included."""
+    from ..code_printing import export_codes
+
+    form = "ndjson" if out.suffix == ".ndjson" else "csv"
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        number = export_codes(producers, actor, lot, out, form, skip, limit)
+    print(f"{number}  {out}")
+
+
+@app.command(short_help="单件标签 PDF / labels of items as PDF")
+def labels(
+    lot: LotUri,
+    out: Annotated[Path, typer.Argument(metavar="FILE.pdf", help="写到何处 / where to write them")],
+    url: Url,
+    actor: Owner,
+    name: Annotated[str, typer.Option(help="标签上的品名 / the product's name on the label")],
+    stock: Annotated[str, typer.Option(help="a4-21, a4-24, a4-40, a4-65, roll-40x30, roll-60x40, ...")] = "a4-21",
+    skip: Skip = 0,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="至多几张 / at most so many")] = 1000,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+) -> None:
+    """为批次最新一段码做标签：每个二维码读回无误才放行。 Labels of a lot's newest codes, each symbol decoded back."""
+    from ..code_printing import print_labels
+
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        number, module = print_labels(producers, actor, lot, out, stock, name, skip, limit)
+    print(f"{number} 张标签 labels  {out}  模块 module {module} mm，静区 quiet zone 4")
