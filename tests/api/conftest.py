@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from running_service import COOPERATIVE, GTIN, House, RunningService, make_settings
-
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
+from running_service import COOPERATIVE, GENEROUS, GTIN, House, RunningService, make_settings
 
 
 @pytest.fixture(scope="module")

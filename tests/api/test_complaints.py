@@ -12,10 +12,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from running_service import COOPERATIVE, GTIN, PLACE, Actor, House, RunningService, make_settings
+from running_service import COOPERATIVE, GENEROUS, GTIN, PLACE, Actor, House, RunningService, make_settings
 from suyuan.trace.viewer import Viewer
 
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 WORDS = "开罐后有异味，同批三罐都是这样"
 CONTACT = "13800000000"
 

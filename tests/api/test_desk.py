@@ -18,6 +18,7 @@ import pytest
 from running_service import (
     COOPERATIVE,
     FACTORY,
+    GENEROUS,
     PLACE,
     Actor,
     House,
@@ -35,7 +36,6 @@ from suyuan.trace.sheet import Reference, Sheet, column
 from suyuan.trace.story import Text
 from trace_world import actor_id
 
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 COUNTY_OFFICE, OTHER_OFFICE, CITY, AUDITOR, STRANGER = (actor_id(number) for number in range(901, 906))
 PASSWORD = "a long password of the office"
 OPERATOR, SUPPLIER = "经办人-白露-植入", "供货者-谷雨-植入"

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from running_service import (
     COOPERATIVE,
     FACTORY,
+    GENEROUS,
     GTIN,
     PLACE,
     Actor,
@@ -31,8 +32,6 @@ from running_service import (
 )
 from suyuan.api.delivering import Sender, Unreachable, public_address
 from suyuan.api.webhooks import FIRST_DELAY_S, LONGEST_DELAY_S, Due, delay_s, signature
-
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 
 
 class Listener:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from running_service import PLACE, Actor, House, RunningService, make_settings
+from running_service import GENEROUS, PLACE, Actor, House, RunningService, make_settings
 from suyuan.api.recall_reports import report_files
 from suyuan.api.signed_files import verify_report
 from suyuan.api.verifying import verify_file
@@ -26,7 +26,6 @@ from suyuan.trace.story import Text
 from trace_world import PLOT_DETAILS, actor_id
 
 CHINA = timezone(timedelta(hours=8))
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 GTIN = "09520001000010"
 REASON = {"zh": "采前违规喷施联苯菊酯", "en": "Bifenthrin sprayed too soon before plucking"}
 MEASURES = {"zh": "停止饮用，退回购买处", "en": "Do not drink it, bring it back"}

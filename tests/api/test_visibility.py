@@ -17,7 +17,18 @@ from typing import Any
 
 import pytest
 
-from running_service import COOPERATIVE, FACTORY, GTIN, PLACE, Actor, House, RunningService, introduced, make_settings
+from running_service import (
+    COOPERATIVE,
+    FACTORY,
+    GENEROUS,
+    GTIN,
+    PLACE,
+    Actor,
+    House,
+    RunningService,
+    introduced,
+    make_settings,
+)
 from suyuan.ledger.encoding import base64url_text
 from suyuan.ledger.forgetting import database_files, found_in, traces
 from suyuan.ledger.indexer import Indexer
@@ -26,7 +37,6 @@ from suyuan.ledger.subjects import subjects_of
 from suyuan.trace.erasure import erasure_body
 from trace_world import actor_id
 
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 OFFICE, STRANGER, HELPER, AUDITOR = actor_id(801), actor_id(802), actor_id(803), actor_id(804)
 OPERATOR, SUPPLIER, LABEL = "经办人-白露-植入", "供货者-谷雨-植入", "批次名-清明-植入"
 DOCUMENT, VEHICLE, PERSON = "DOC-PLANTED-77331", "贵C-PLANTED9", "冬至老人-植入"

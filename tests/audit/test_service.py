@@ -15,7 +15,17 @@ import pytest
 from sqlalchemy import select, update
 from typer.testing import CliRunner
 
-from running_service import COOPERATIVE, GTIN, Actor, House, RunningService, fresh_label, introduced, make_settings
+from running_service import (
+    COOPERATIVE,
+    GENEROUS,
+    GTIN,
+    Actor,
+    House,
+    RunningService,
+    fresh_label,
+    introduced,
+    make_settings,
+)
 from suyuan.api.auditing import run_audit
 from suyuan.api.cli import app
 from suyuan.api.console import Bars, Unusable
@@ -31,7 +41,6 @@ from suyuan.trace.audit import audit_projection
 from suyuan.trace.template import load_templates
 
 OFFICE, AUDITOR = "P0000000000000FF1", "P0000000000000AD1"
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 
 
 @pytest.fixture(scope="module")

@@ -204,5 +204,9 @@ class House:
         return self.http.post("/api/v1/records", content=content, headers=headers, **options)
 
 
+GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
+"""Settings of rate limits that no test meets by chance."""
+
+
 def make_settings(folder: Path, **changed: Any) -> Settings:
     return Settings(data_dir=folder, public_host=HOST, origin=f"{HOST}/log", **changed)

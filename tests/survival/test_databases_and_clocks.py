@@ -15,13 +15,12 @@ from sqlalchemy import text
 
 from ledgers import Opener, Paper, check_log, papers, stored_numbers, submit
 from postgres_server import PostgresServer
-from running_service import COOPERATIVE, House, RunningService, fresh_label, introduced, make_settings
+from running_service import COOPERATIVE, GENEROUS, House, RunningService, fresh_label, introduced, make_settings
 from served_process import Load, prepare
 from served_process import submit as send
 from suyuan.ledger.database import DatabaseUnavailable
 
 WRITER = Path(__file__).parent.parent / "support" / "append_until_killed.py"
-GENEROUS = {"client_rate": 10_000, "client_burst": 100_000, "credential_rate": 10_000, "credential_burst": 100_000}
 
 
 @pytest.mark.slow
