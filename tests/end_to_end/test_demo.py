@@ -27,13 +27,8 @@ FAMILIES = ("tea", "chili", "baijiu")
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    started = Demo.start(tmp_path_factory.mktemp("demo") / "data")
-    try:
-        started.until_served()
+    with Demo.served(tmp_path_factory.mktemp("demo") / "data") as started:
         yield started
-    finally:
-        started.process.kill()
-        started.process.wait()
 
 
 def actors() -> set[str]:

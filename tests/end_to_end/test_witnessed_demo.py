@@ -39,13 +39,8 @@ RETAILER = "92520103MAXXDG0520"
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    started = Demo.start(tmp_path_factory.mktemp("witnessed") / "data")
-    try:
-        started.until_served()
+    with Demo.served(tmp_path_factory.mktemp("witnessed") / "data") as started:
         yield started
-    finally:
-        started.process.kill()
-        started.process.wait()
 
 
 def policy_of(demo: Demo) -> Policy:

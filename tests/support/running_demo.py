@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,18 @@ class Demo:
         with folder.with_suffix(".output").open("a") as output:
             arguments = [*SUYUAN, "demo", "--data", str(folder), "--port", "0", *options]
             return cls(folder, subprocess.Popen(arguments, stdout=output, stderr=output, text=True))
+
+    @classmethod
+    @contextmanager
+    def served(cls, folder: Path) -> Iterator[Demo]:
+        """One that serves, killed at the end."""
+        started = cls.start(folder)
+        try:
+            started.until_served()
+            yield started
+        finally:
+            started.process.kill()
+            started.process.wait()
 
     @property
     def output(self) -> str:
