@@ -169,6 +169,8 @@ class Step:
     """Log time of the newest erasure of fields of this event: that something was erased is told, not what."""
     evidence: tuple[Evidence, ...] = ()
     """Every ground there is for what the step says, the strongest first."""
+    division: str = ""
+    """Code of the administrative division that `at` names."""
 
     @property
     def grade(self) -> Grade:

@@ -163,6 +163,7 @@ class Teller:
             ledger=self._place(seen),
             erased_at=self._erased_at.get(seen.statement.hash),
             evidence=evidence,
+            division=record.get("place") or "",
         )
 
     def _graded(
