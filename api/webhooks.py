@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from ..ledger.database import Database
 from ..ledger.errors import Refusal
@@ -30,6 +30,8 @@ MOST_WEBHOOKS = 10
 FIRST_DELAY_S, LONGEST_DELAY_S = 30.0, 6 * 3600.0
 CLAIM_S = 120.0
 """A delivery under way is left alone this long by other processes; then its process is taken to have died."""
+KEPT_DELIVERIES = 1000
+"""Of a webhook's deliveries so many, the newest, are kept once they are settled."""
 _MOST_URL = 500
 
 
@@ -276,7 +278,8 @@ class Webhooks:
                 values["state"] = "delivered"
                 connection.execute(update(webhook).where(webhook.c.id == hook.id).values(failing_since_ms=None))
             else:
-                since = hook.failing_since_ms if hook.failing_since_ms is not None else now
+                # Of two that fail at once the later may be noted first.
+                since = min(now, hook.failing_since_ms if hook.failing_since_ms is not None else now)
                 values["next_ms"] = now + round(1000 * delay_s(attempts, random.random()))
                 if now - due.created_ms >= self._retry_ms:
                     values["state"] = "given-up"
@@ -287,6 +290,16 @@ class Webhooks:
                 if disabled is not None and hook.disabled_ms is None:
                     self._notifications.add(connection, [_disabled(hook.actor, hook.id, hook.url, now)])
             connection.execute(update(webhook_delivery).where(webhook_delivery.c.id == due.id).values(**values))
+            self._forget(connection, due.webhook)
+
+    def _forget(self, connection: Connection, hook: str) -> None:
+        """Drop what was settled before the newest deliveries of a webhook."""
+        of_hook = webhook_delivery.c.webhook == hook
+        newest = select(webhook_delivery.c.number).where(of_hook).order_by(webhook_delivery.c.number.desc())
+        oldest = connection.execute(newest.offset(KEPT_DELIVERIES - 1).limit(1)).scalar_one_or_none()
+        if oldest is not None:
+            settled = webhook_delivery.c.state != "waiting"
+            connection.execute(delete(webhook_delivery).where(of_hook, webhook_delivery.c.number < oldest, settled))
 
 
 def _disabled(actor: str, id: str, url: str, now_ms: int) -> News:

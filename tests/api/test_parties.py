@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import insert
 
 from running_service import (
     COOPERATIVE,
@@ -31,6 +32,7 @@ from running_service import (
     make_settings,
 )
 from suyuan.api.delivering import Sender, Unreachable, public_address
+from suyuan.api.party_tables import webhook_delivery
 from suyuan.api.webhooks import FIRST_DELAY_S, LONGEST_DELAY_S, Due, delay_s, signature
 
 
@@ -250,6 +252,37 @@ def test_a_failed_delivery_waits_and_is_tried_again_with_the_same_id(
     assert [headers["suyuan-delivery"] for headers, _ in listener.got].count(failed["id"]) == 2
     (hook,) = house.http.get("/api/v1/webhooks", headers=factory.headers).json()
     assert hook["failing_since"] is None
+
+
+def test_of_two_failures_at_once_the_earlier_is_when_failing_began(two: tuple[House, Actor]) -> None:
+    house, factory = two
+    made = register(house, factory, "http://localhost:9/")
+    webhooks, now = house.service.services.webhooks, house.service.services.clock()
+    due = Due("d", made["id"], made["url"], b"", b"{}", 0, now)
+    for moment in (now, now - 3):
+        webhooks._clock = lambda moment=moment: moment  # type: ignore[misc]
+        webhooks.settle(due, 500, "HTTP 500")
+    (hook,) = house.http.get("/api/v1/webhooks", headers=factory.headers).json()
+    assert hook["failing_since"] == now - 3
+
+
+def test_of_what_was_delivered_long_ago_only_the_newest_stay(
+    two: tuple[House, Actor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, factory = two
+    made = register(house, factory, "http://localhost:9/")
+    database, webhooks = house.service.services.database, house.service.services.webhooks
+    rows = [
+        {"id": f"{made['id']}.{number}", "webhook": made["id"], "number": number, "created_ms": 1, "attempts": 1,
+         "state": "waiting" if number == 2 else "delivered", "next_ms": 2**52, "error": ""}
+        for number in range(1, 11)
+    ]  # fmt: skip
+    with database.write() as connection:
+        connection.execute(insert(webhook_delivery), rows)
+    monkeypatch.setattr("suyuan.api.webhooks.KEPT_DELIVERIES", 4)
+    webhooks.settle(Due(f"{made['id']}.10", made["id"], made["url"], b"", b"{}", 0, 1), 200, "")
+    kept = [one["notification"] for one in webhooks.deliveries(factory.id, made["id"])]
+    assert kept == [10, 9, 8, 7, 2]  # what still waits is never dropped
 
 
 def test_a_webhook_that_fails_for_long_is_disabled_and_its_actor_is_told(two: tuple[House, Actor]) -> None:
