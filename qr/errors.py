@@ -3,6 +3,7 @@
 CodeError
   DigitalLinkError   a link or identifier that the GS1 standards do not allow
   SymbolError        a text that cannot become a QR symbol
+  NfcError           a link that no chip of ours made
 """
 
 
@@ -28,6 +29,10 @@ class DigitalLinkError(CodeError):
 
 class SymbolError(CodeError):
     """A text cannot be carried by the QR symbols we print."""
+
+
+class NfcError(CodeError):
+    """A link says that a chip made it, and none with the keys at hand did."""
 
 
 def shown(text: str, longest: int = 48) -> str:
