@@ -27,8 +27,9 @@ from sqlalchemy.exc import IntegrityError
 from ..ledger.database import Database
 from ..ledger.errors import Refusal
 from ..trace.tables import actor as actor_table
+from .failure_delays import FailureDelays, Limit
 from .problems import HttpRefusal, not_found
-from .tables import sign_in_delay, user_account, user_session
+from .tables import user_account, user_session
 from .vault import Seal
 
 USERNAME = re.compile(r"[a-z][a-z0-9._-]{2,39}")
@@ -39,9 +40,6 @@ _STEPS = (0, -1, 1)
 """Codes of the step before and after count too, for clocks that are up to 30 s off."""
 FREE_OF_NAME, FREE_OF_ADDRESS = 4, 20
 """Failures before a wait begins."""
-FIRST_WAIT_MS, LONGEST_WAIT_MS = 5_000, 3_600_000
-FORGOTTEN_MS = 86_400_000
-"""Failures count no more this long after the last."""
 _HASHING = threading.BoundedSemaphore(2)
 """Each hash takes 64 MiB for a moment."""
 
@@ -87,6 +85,7 @@ class Accounts:
         self._clock = clock
         self._log_id = log_id
         self._hasher = hasher or PasswordHash((Argon2Hasher(),))
+        self._delays = FailureDelays(database, clock)
         self._nobodys = ""
 
     # ------------------------------------------------------------ the operator's side
@@ -250,8 +249,9 @@ class Accounts:
 
         One that succeeds is taken back.
         """
-        now = self._clock()
-        wait = self._counted(name, address, now)
+        wait = self._delays.count(
+            (Limit(_about("name", name), FREE_OF_NAME), Limit(_about("address", address), FREE_OF_ADDRESS))
+        )
         if wait > 0:
             seconds = -(-wait // 1000)
             raise HttpRefusal(
@@ -261,46 +261,7 @@ class Accounts:
 
     def _forgive(self, connection: Connection, name: str, address: str) -> None:
         """The attempt that was counted succeeded: nothing is held against its name, one less against its address."""
-        row = sign_in_delay.c
-        connection.execute(delete(sign_in_delay).where(row.about == _about("name", name)))
-        one_less = update(sign_in_delay).where(row.about == _about("address", address), row.failures > 0)
-        connection.execute(one_less.values(failures=row.failures - 1, until_ms=self._clock()))
-
-    def _counted(self, name: str, address: str, now: int) -> int:
-        try:
-            return self._count_once(name, address, now)
-        except IntegrityError:  # the first failure of this name or address, twice at the same moment
-            return self._count_once(name, address, now)
-
-    def _count_once(self, name: str, address: str, now: int) -> int:
-        """Milliseconds that are still to be waited, or 0 once the attempt was counted."""
-        with self._database.write() as connection:
-            connection.execute(delete(sign_in_delay).where(sign_in_delay.c.last_ms < now - FORGOTTEN_MS))
-            limits = ((_about("name", name), FREE_OF_NAME), (_about("address", address), FREE_OF_ADDRESS))
-            rows = {
-                about: connection.execute(
-                    select(sign_in_delay).where(sign_in_delay.c.about == about).with_for_update()
-                ).first()
-                for about, _ in limits
-            }
-            wait = max((row.until_ms - now for row in rows.values() if row is not None), default=0)
-            if wait <= 0:
-                for about, free in limits:
-                    row = rows[about]
-                    failures = 1 if row is None else row.failures + 1
-                    until = now + waiting_ms(failures - free)
-                    values = {"failures": failures, "last_ms": now, "until_ms": until}
-                    if row is None:
-                        connection.execute(insert(sign_in_delay).values(about=about, **values))
-                    else:
-                        change = update(sign_in_delay).where(sign_in_delay.c.about == about)
-                        connection.execute(change.values(**values))
-        return max(wait, 0)
-
-
-def waiting_ms(beyond: int) -> int:
-    """How long nothing is looked at after failure number `beyond` beyond the free ones: doubling, at most an hour."""
-    return 0 if beyond <= 0 else min(FIRST_WAIT_MS * 2 ** min(beyond - 1, 20), LONGEST_WAIT_MS)
+        self._delays.forgive(connection, _about("name", name), _about("address", address))
 
 
 def _code(totp: pyotp.TOTP, step: int) -> bytes:

@@ -158,7 +158,9 @@ class UserSessionRow(StrictTable, table=True):
 
 
 class SignInDelayRow(StrictTable, table=True):
-    """Failed sign-ins under one name or from one address, by a hash of it, and until when none is looked at."""
+    """Failed attempts to sign in, or at an inner code: under one name, at one item or from one address, by a hash of
+    it, and until when none is looked at.
+    """
 
     __tablename__ = "sign_in_delay"
     __table_args__ = strict(Index("sign_in_delay_age", "last_ms"))

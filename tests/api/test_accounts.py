@@ -13,7 +13,8 @@ from pwdlib import PasswordHash
 from pwdlib.hashers.argon2 import Argon2Hasher
 from sqlalchemy import delete, select, update
 
-from suyuan.api.accounts import FREE_OF_ADDRESS, FREE_OF_NAME, LONGEST_WAIT_MS, Account, Accounts, waiting_ms
+from suyuan.api.accounts import FREE_OF_ADDRESS, FREE_OF_NAME, Account, Accounts
+from suyuan.api.failure_delays import LONGEST_WAIT_MS, waiting_ms
 from suyuan.api.people import Inspector, demo_logins
 from suyuan.api.problems import HttpRefusal
 from suyuan.api.sessions import Sessions

@@ -1,0 +1,80 @@
+"""Guessing slowed down by what is guessed at and by who guesses: a wait that doubles with each failure beyond some.
+
+An attempt is counted as failed before it is looked at, so that many at once are not free; one that succeeds is taken
+back. Counted in the database, so that all processes slow down together; kept is a hash of what the count is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from ..ledger.database import Database
+from .tables import sign_in_delay
+
+FIRST_WAIT_MS, LONGEST_WAIT_MS = 5_000, 3_600_000
+FORGOTTEN_MS = 86_400_000
+"""Failures count no more this long after the last."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What is counted: `about` (32 bytes), `free` failures before a wait begins, and how long it gets at most (ms)."""
+
+    about: bytes
+    free: int
+    longest_ms: int = LONGEST_WAIT_MS
+
+
+class FailureDelays:
+    """The counts of one service. `clock` gives ms since 1970-01-01 UTC."""
+
+    def __init__(self, database: Database, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._clock = clock
+
+    def count(self, limits: Sequence[Limit]) -> int:
+        """Milliseconds that are still to be waited, or 0 once the attempt was counted under every limit."""
+        try:
+            return self._count_once(limits)
+        except IntegrityError:  # the first failure of the same thing, twice at the same moment
+            return self._count_once(limits)
+
+    def _count_once(self, limits: Sequence[Limit]) -> int:
+        now = self._clock()
+        with self._database.write() as connection:
+            connection.execute(delete(sign_in_delay).where(sign_in_delay.c.last_ms < now - FORGOTTEN_MS))
+            rows = {
+                limit.about: connection.execute(
+                    select(sign_in_delay).where(sign_in_delay.c.about == limit.about).with_for_update()
+                ).first()
+                for limit in limits
+            }
+            wait = max((row.until_ms - now for row in rows.values() if row is not None), default=0)
+            if wait <= 0:
+                for limit in limits:
+                    row = rows[limit.about]
+                    failures = 1 if row is None else row.failures + 1
+                    until = now + min(waiting_ms(failures - limit.free), limit.longest_ms)
+                    values = {"failures": failures, "last_ms": now, "until_ms": until}
+                    if row is None:
+                        connection.execute(insert(sign_in_delay).values(about=limit.about, **values))
+                    else:
+                        change = update(sign_in_delay).where(sign_in_delay.c.about == limit.about)
+                        connection.execute(change.values(**values))
+        return max(wait, 0)
+
+    def forgive(self, connection: Connection, whole: bytes, one: bytes) -> None:
+        """The attempt that was counted succeeded: nothing is held against `whole`, one failure less against `one`."""
+        row = sign_in_delay.c
+        connection.execute(delete(sign_in_delay).where(row.about == whole))
+        one_less = update(sign_in_delay).where(row.about == one, row.failures > 0)
+        connection.execute(one_less.values(failures=row.failures - 1, until_ms=self._clock()))
+
+
+def waiting_ms(beyond: int) -> int:
+    """How long nothing is looked at after failure number `beyond` beyond the free ones: doubling, at most an hour."""
+    return 0 if beyond <= 0 else min(FIRST_WAIT_MS * 2 ** min(beyond - 1, 20), LONGEST_WAIT_MS)
