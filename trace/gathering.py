@@ -19,6 +19,7 @@ from . import tables
 from .genealogy import Flow, Walk, add_co_products, find_node, node_rows, walk
 from .naming import Names
 from .record import Record, decompose
+from .rules.tables import quarantine
 from .template import VISIBILITY_RANK, Stage, Templates
 from .viewer import Sight, Viewer
 
@@ -73,6 +74,8 @@ class Gathered:
     """eventID of a corrected event -> eventID of its correction."""
 
     def events(self) -> Iterable[Seen]:
+    held: bool = False
+    """Whether a finding of the rules holds the lot back."""
         """The events, in log order."""
         return (seen for seen in self.statements.values() if seen.claim == "event")
 
@@ -126,8 +129,15 @@ class Gatherer:
         self._read_names(gathered)
         return gathered
 
+        gathered.held = self._is_held(subject)
     def _read_chains(self, gathered: Gathered, ids: Mapping[str, int]) -> None:
         """Reads the chains whose completeness a verifier asks for (`ledger.story`), and those of all who signed.
+    def _is_held(self, subject: str) -> bool:
+        query = select(quarantine.c.finding).where(
+            quarantine.c.log_id == self._log.log_id, quarantine.c.subject == subject
+        )
+        return self._connection.execute(query.limit(1)).first() is not None
+
 
         Every chain read may name further lots, plots, logistic units and signers, so it goes on until none is new. An
         event that only takes inputs (one of several of a long process) stands on no chain of what was made: the walk

@@ -350,3 +350,5 @@ class Story:
     serial: str | None = None
     item_state: str | None = None
     """What became of the one item: issued, activated, packed, shipped, sold, returned or void."""
+    held: bool = False
+    """Whether a finding of the rules holds the lot back until it is settled."""

@@ -94,6 +94,7 @@ class Teller:
             plots=plots,
             certificates=tuple(self._certificates()),
             recalls=tuple(recall_notices(self._gathered, self._names, self._party, self._place, self._name_of)),
+            held=self._gathered.held,
             ancestry=self._ancestry(),
             proven_ancestry_ends=tuple(
                 self._name(row["id"]) for row in self._gathered.nodes.values() if row["stage"] == "common.introduced"

@@ -13,13 +13,15 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
 
 from ...trace.certificates import STAGE as CONFORMITY
-from ...trace.story import Certificate, LaboratoryReport, Story, Text
+from ...trace.evidence import LABELS
+from ...trace.story import Certificate, LaboratoryReport, Step, Story, Text
 from ..complaints import KINDS as COMPLAINT_KINDS
 from ..complaints import PublicComplaints
 from ..scans.judging import Verdict
 from . import flow, formatting, plot_map, reference, summary, timeline
 from .assets import integrity, static_url
-from .scan_state import scan_state
+from .scan_state import ScanState, scan_state
+from .signers import signers
 from .texts import LANGUAGES, Lang, Texts, texts
 
 
@@ -57,8 +59,11 @@ def render_product(
     urls: PageUrls,
     complaints: PublicComplaints | None = None,
     verdict: Verdict | None = None,
+    scan: ScanState | None = None,
 ) -> str:
     """The story of a lot (or plot, or logistic unit) as one HTML page in `lang`; `large` is the page for older readers.
+
+    What is said of the checks of an item's code comes as `verdict`, or as `scan` where it is in words already.
 
     Everything in `story` is escaped; addresses that are not paths on this host or https are shown without a link.
     """
@@ -71,20 +76,26 @@ def render_product(
         story=story,
         family=summary.family(story),
         title=t.pick(summary.title(story)),
+        below=summary.below(story, t),
         points=summary.points(story, t),
         badge=summary.badge(story, t),
         chapters=timeline.chapters(story, t),
         reports=_reports(story),
         certificates=_certificates(story),
         item_ranges=_item_ranges,
-        conformity=[step for step in story.steps if step.stage == CONFORMITY and step.corrected_by is None],
+        conformity=_conformity(story, t),
+        corrected=[step for step in story.steps if step.corrected_by],
+        grades=LABELS,
+        signers=signers(story, t),
         plot_map=plot_map.draw(story.plots),
         map_box=(plot_map.WIDTH, plot_map.HEIGHT),
+        place_map=place_map.draw(story, t),
+        place_box=(place_map.WIDTH, place_map.HEIGHT),
         flow_rows=flow.rows(story.ancestry, story.proven_ancestry_ends, t),
         flow_box=(flow.WIDTH, flow.DEPTH),
         ended=_ended(story),
         complaints=complaints,
-        scan=None if verdict is None else scan_state(verdict, t),
+        scan=scan if verdict is None else scan_state(verdict, t),
         complaint_kinds=COMPLAINT_KINDS,
         bundle_name=_bundle_name(story),
         sign=summary.sign,
@@ -114,6 +125,15 @@ def _certificates(story: Story) -> list[Certificate]:
     return list(found.values())
 
 
+def _conformity(story: Story, t: Texts) -> list[tuple[str, list[Step]]]:
+    """Conformity certificates that hold, by who made them out."""
+    found: dict[str, list[Step]] = {}
+    for step in story.steps:
+        if step.stage == CONFORMITY and step.corrected_by is None:
+            found.setdefault(t.pick(step.recorded_by.name), []).append(step)
+    return list(found.items())
+
+
 def _item_ranges(ranges: Sequence[tuple[int, int]]) -> str:
     return ", ".join(f"{first}–{last}" for first, last in ranges)
 
@@ -125,8 +145,9 @@ def _ended(story: Story) -> list[str]:
 
 
 def _bundle_name(story: Story) -> str:
-    """A file name for the proof bundle that needs no quoting in a shell."""
-    return (re.sub(r"[^A-Za-z0-9._-]+", "-", story.name).strip("-.")[:60] or "story") + ".proof.json"
+    """A file name for the proof bundle that needs no quoting in a shell: lot, and item where it is of one."""
+    name = f"{story.name}-{story.serial}" if story.serial else story.name
+    return (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:60] or "story") + ".proof.json"
 
 
 def render_message(lang: Lang, large: bool, status: int, title: str, text: str, *, urls: PageUrls | None = None) -> str:
@@ -143,7 +164,14 @@ def render_home(
     """The landing page: what this is, and the products whose stories can be read."""
     t = texts(lang)
     return _render(
-        "home.html", t, large=large, urls=urls or PageUrls("/"), family="other", title=t("site.name"), products=products
+        "home.html",
+        t,
+        large=large,
+        urls=urls or PageUrls("/"),
+        family="other",
+        title=t("site.name"),
+        products=products,
+        families=summary.FAMILIES,
     )
 
 

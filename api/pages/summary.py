@@ -13,7 +13,7 @@ from .texts import Texts
 Sign = Literal["", "good", "bad", "open"]
 
 # Families with a look of their own; anything else is drawn in ink.
-FAMILIES = ("tea", "chili", "baijiu")
+FAMILIES = ("tea", "chili", "baijiu", "eggs")
 
 
 DATED_BY = {"baijiu": "baijiu.round_distilled"}
@@ -52,6 +52,25 @@ def title(story: Story) -> Text:
     if story.product is None:
         return Text(story.name, story.name)
     return Text(*(re.sub(r"(?<=\d) (?=\w)", "\u00a0", name) for name in (story.product.name.zh, story.product.name.en)))
+
+
+def below(story: Story, t: Texts) -> tuple[str, ...]:
+    """What stands below the name, without what the name itself says: grade, net content, lot, item and its state."""
+    product, said = story.product, t.pick(title(story)).replace("\u00a0", " ").casefold()
+    found: list[str] = []
+    if product is not None:
+        net = product.net_content_text or (
+            formatting.net_content(product.net_content, t) if product.net_content else ""
+        )
+        told = (formatting.word(product.grade or "", t), formatting.word(net, t))
+        found += [each for each in told if each and each.replace("\u00a0", " ").casefold() not in said]
+    if product is not None or story.kind != "lot":
+        found.append(t(f"top.{story.kind}", lot=story.name))
+    if story.serial:
+        found.append(t("top.serial", serial=story.serial))
+        if story.item_state:
+            found.append(t(f"top.item_{story.item_state}"))
+    return tuple(found)
 
 
 def points(story: Story, t: Texts) -> tuple[Point, ...]:

@@ -265,7 +265,8 @@ def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Re
             503, "item-not-covered", zh="这段码刚上账，一分钟内即可出具证明", headers={"Retry-After": "30"},
             en="this code set has only just been recorded; its proof is ready within a minute",
         )  # fmt: skip
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in uri.rpartition("/")[2])
+    of = unquote(lot_uri.rpartition("/")[2]) + (f"-{unquote(serial)}" if serial else "")
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in of)
     headers = {
         "Content-Disposition": f'attachment; filename="{name}.proof.json"',
         "Access-Control-Allow-Origin": "*",
