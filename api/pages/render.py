@@ -18,7 +18,7 @@ from ...trace.story import Certificate, LaboratoryReport, Step, Story, Text
 from ..complaints import KINDS as COMPLAINT_KINDS
 from ..complaints import PublicComplaints
 from ..scans.judging import Verdict
-from . import flow, formatting, plot_map, reference, summary, timeline
+from . import flow, formatting, place_map, plot_map, reference, summary, timeline
 from .assets import integrity, static_url
 from .scan_state import ScanState, scan_state
 from .signers import signers
