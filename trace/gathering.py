@@ -72,10 +72,10 @@ class Gathered:
     """Makers' labels of lots, where the viewer may see them."""
     corrections: dict[str, str] = field(default_factory=dict)
     """eventID of a corrected event -> eventID of its correction."""
-
-    def events(self) -> Iterable[Seen]:
     held: bool = False
     """Whether a finding of the rules holds the lot back."""
+
+    def events(self) -> Iterable[Seen]:
         """The events, in log order."""
         return (seen for seen in self.statements.values() if seen.claim == "event")
 
@@ -127,17 +127,17 @@ class Gatherer:
         ids = {row["subject"]: row["id"] for row in gathered.nodes.values()}
         self._read_chains(gathered, ids)
         self._read_names(gathered)
+        gathered.held = self._is_held(subject)
         return gathered
 
-        gathered.held = self._is_held(subject)
-    def _read_chains(self, gathered: Gathered, ids: Mapping[str, int]) -> None:
-        """Reads the chains whose completeness a verifier asks for (`ledger.story`), and those of all who signed.
     def _is_held(self, subject: str) -> bool:
         query = select(quarantine.c.finding).where(
             quarantine.c.log_id == self._log.log_id, quarantine.c.subject == subject
         )
         return self._connection.execute(query.limit(1)).first() is not None
 
+    def _read_chains(self, gathered: Gathered, ids: Mapping[str, int]) -> None:
+        """Reads the chains whose completeness a verifier asks for (`ledger.story`), and those of all who signed.
 
         Every chain read may name further lots, plots, logistic units and signers, so it goes on until none is new. An
         event that only takes inputs (one of several of a long process) stands on no chain of what was made: the walk
