@@ -66,6 +66,8 @@ class Gathered:
     """By index, in log order."""
     chains: frozenset[str] = frozenset()
     """The subjects whose chains were read whole: whose completeness can be proven."""
+    people: frozenset[str] = frozenset()
+    """Everybody who is named: who signed, made something or holds a credential."""
     actors: dict[str, RowMapping] = field(default_factory=dict)
     keys: dict[str, RowMapping] = field(default_factory=dict)
     labels: dict[int, str] = field(default_factory=dict)
@@ -218,6 +220,7 @@ class Gatherer:
         people = {seen.statement.iss for seen in gathered.statements.values()}
         people |= {row["maker"] for row in gathered.nodes.values() if row["maker"]}
         people |= {seen.body["actor"] for seen in gathered.statements.values() if seen.claim == "credential"}
+        gathered.people = frozenset(people)
         gathered.actors = self._by(tables.actor, "id", people)
         gathered.keys = self._by(key_table, "kid", {seen.statement.kid for seen in gathered.statements.values()})
         for seen in gathered.events():
