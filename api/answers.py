@@ -157,12 +157,14 @@ class ScrubDocument(_Document):
 
 
 class ReadinessDocument(_Document):
-    """Whether the service can take submissions, and why not; when it was last scrubbed, null before the first time."""
+    """Whether the service can take submissions, and why not; when it was last scrubbed, null before the first time;
+    how many entries the rules have not looked at yet."""
 
     status: Literal["ready", "closed", "not-ready"]
     reason: str | None = None
     origin: str | None = None
     scrub: ScrubDocument | None = None
+    unjudged: int | None = None
 
 
 Responses = dict[int | str, dict[str, Any]]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import os
-import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,8 +20,8 @@ from ..ledger.errors import Refusal
 from ..qr.errors import CodeError
 from .access_log import configure_logging
 from .answers import ProblemDocument
+from .background import background
 from .compression import Compression
-from .delivering import Deliverer, Sender
 from .edge import Edge, problem_response
 from .problems import HttpRefusal
 from .routes import (
@@ -51,7 +49,6 @@ from .routes import (
 )
 from .services import Services, open_services
 from .settings import Settings, load_settings
-from .upkeep import IndexPublisher, JudgeWorker, stop
 
 ROUTERS = (
     statements.router,
@@ -85,12 +82,21 @@ _ABOUT = (
 )
 
 
+def create_worker() -> FastAPI:
+    """The application for a process beside which a `BackgroundProcess` runs: it answers, and does nothing unasked."""
+    return create_app(alone=False)
+
+
 def create_app(
-    settings: Settings | None = None, *, open_with: Callable[[Settings], Services] = open_services
+    settings: Settings | None = None,
+    *,
+    open_with: Callable[[Settings], Services] = open_services,
+    alone: bool = True,
 ) -> FastAPI:
     """The application for `settings`, by default those of the environment: what a server process imports and runs.
 
-    Services are opened when the server starts and closed after it has answered everything.
+    Services are opened when the server starts and closed after it has answered everything. `alone`: what the service
+    does unasked is done in this process, too (`background.py`).
     """
     own_process = settings is None
     if settings is None:
@@ -102,40 +108,19 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         services = open_with(chosen)
         app.state.services = services
-        services.start_scrub()
         services.scans.start()
-        publishing = asyncio.create_task(
-            IndexPublisher(
-                services.log,
-                services.policy,
-                quiet_s=chosen.index_quiet_seconds,
-                latest_s=chosen.index_latest_seconds,
-                clock=time.monotonic,
-            ).run()
-        )
         cosigner = Cosigner(services.log, services.policy, services.clock)
-        await cosigner.look_back()
-        cosigning = asyncio.create_task(cosigner.run())
-        judging = asyncio.create_task(JudgeWorker(services.judging, idle_s=lambda: services.batcher.idle_s).run())
-        telling = asyncio.create_task(services.notifications.run(idle_s=lambda: services.batcher.idle_s))
-        sender = Sender(
-            timeout_s=chosen.webhook_timeout_seconds,
-            private_addresses=chosen.webhook_private_addresses,
-            clock=services.clock,
-        )
-        forgetting = asyncio.create_task(services.complaints.run())
-        delivering = asyncio.create_task(Deliverer(services.webhooks, sender).run())
-        if own_process:
-            _settle_memory()
         try:
-            yield
+            await cosigner.look_back()
+            async with AsyncExitStack() as stack:
+                if alone:
+                    await stack.enter_async_context(background(services, cosigner, lambda: services.batcher.idle_s))
+                else:
+                    await cosigner.close()
+                if own_process:
+                    _settle_memory()
+                yield
         finally:
-            await stop(publishing)
-            await stop(cosigning)
-            await stop(judging)
-            await stop(telling)
-            await stop(delivering)
-            await stop(forgetting)
             await services.close()
 
     app = FastAPI(

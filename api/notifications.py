@@ -121,15 +121,21 @@ class Notifications:
 
     # ------------------------------------------------------------ in the background
 
-    async def run(self, tick_s: float = _TICK_SECONDS, *, idle_s: Callable[[], float] = lambda: math.inf) -> None:
+    async def run(
+        self,
+        tick_s: float = _TICK_SECONDS,
+        *,
+        idle_s: Callable[[], float] = lambda: math.inf,
+        give_way_s: float = _GIVE_WAY_SECONDS,
+    ) -> None:
         """Catch up until cancelled. While the writer is at work (`idle_s`: for how long it has not been) it is let go
         first, for some seconds at most: nobody waits for a notification as they do for a receipt.
         """
         while True:
-            latest = time.monotonic() + _GIVE_WAY_SECONDS
-            while idle_s() < tick_s / 2 and time.monotonic() < latest:
-                await asyncio.sleep(tick_s / 4)
             try:
+                latest = time.monotonic() + give_way_s
+                while await asyncio.to_thread(idle_s) < tick_s / 2 and time.monotonic() < latest:
+                    await asyncio.sleep(min(tick_s, give_way_s) / 4)
                 more = await asyncio.to_thread(self.catch_up)
             except (DatabaseUnavailable, Busy) as error:
                 more = False

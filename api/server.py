@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import sys
 import threading
@@ -12,15 +13,39 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
+from ..ledger.database import sqlite_module, wal_reset_fixed
 from .app import create_app
+from .background import BackgroundProcess
 from .services import Services
 from .settings import Settings, SettingsError
 
-APPLICATION = "suyuan.api.app:create_app"
+ALONE, WORKER = "suyuan.api.app:create_app", "suyuan.api.app:create_worker"
 
 
 def serve(settings: Settings) -> None:
-    """Run the service until it is told to stop; worker processes read their settings from the environment."""
+    """Run the service until it is told to stop; its other processes read their settings from the environment.
+
+    What it does unasked has a process of its own (`background.py`), unless the settings or an SQLite build on which
+    only one process may write are against it.
+    """
+    if settings.background == "inside" or not _several_may_write(settings.effective_database_url):
+        _serve(settings, ALONE)
+        return
+    # uvicorn raises the signal that ended it once more when all is answered; it has to wait for the other process.
+    ended: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: ended.append(number))
+    with BackgroundProcess(settings.shutdown_seconds):
+        _serve(settings, WORKER)
+    signal.signal(signal.SIGTERM, before)
+    if ended:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def _several_may_write(url: str) -> bool:
+    return not url.startswith("sqlite") or wal_reset_fixed(sqlite_module().sqlite_version_info)
+
+
+def _serve(settings: Settings, application: str) -> None:
     options: dict[str, Any] = {
         "factory": True,
         "host": settings.host,
@@ -33,11 +58,11 @@ def serve(settings: Settings) -> None:
         "timeout_graceful_shutdown": int(settings.shutdown_seconds),
     }
     if settings.workers > 1 and sys.platform == "linux":
-        config = uvicorn.Config(APPLICATION, **options)
+        config = uvicorn.Config(application, **options)
         config.bind_socket().close()  # ends the program when somebody else is listening there
         _Workers(config, sockets=[]).run()
     else:
-        uvicorn.run(APPLICATION, **options)
+        uvicorn.run(application, **options)
 
 
 class _Workers(Multiprocess):

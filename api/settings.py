@@ -85,6 +85,9 @@ class Settings(BaseModel):
     trusted_proxies: tuple[str, ...] = ()
     """Addresses of proxies whose `X-Forwarded-For` is believed; none by default."""
 
+    background: Literal["process", "inside"] = "process"
+    """Where `suyuan serve` does what it does unasked (judging, webhooks, lot index, scrub): in a process of its own
+    beside the workers, or inside each of them."""
     batch_linger_ms: Annotated[int, Field(ge=0, le=1000)] = 3
     """How long a submission may wait for others to share its transaction."""
     index_quiet_seconds: Annotated[float, Field(gt=0, le=30)] = 2.0
@@ -96,7 +99,7 @@ class Settings(BaseModel):
     state_file: Path | None = None
     """File that remembers how far the log came, by default `log-state` in the data directory; never backed up."""
     scrub: bool = True
-    """Whether this process re-hashes everything stored in the background; one process of a service does at a time."""
+    """Whether everything stored is re-hashed in the background; one process of a service does so at a time."""
     scrub_rate: Annotated[float, Field(gt=0, le=1_000_000)] = 2_000.0
     """Rows a second that the scrub looks at."""
     scrub_hours: Annotated[float, Field(ge=0, le=8_760)] = 24.0

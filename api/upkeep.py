@@ -20,8 +20,8 @@ from ..trace.rules.judging import Judging
 logger = logging.getLogger("suyuan.upkeep")
 
 _TICK_SECONDS = 0.5
-_QUIET_SECONDS, _GIVE_WAY_SECONDS = 0.1, 1.0
-"""How long the writer must have been idle to be out of the way, and for how long it is given way at a time."""
+_QUIET_SECONDS = 0.1
+"""How long the writer must have been idle to be out of the way."""
 
 
 class IndexPublisher:
@@ -109,14 +109,21 @@ class JudgeWorker:
     """Judges what was recorded, soon after each commit. Several processes may run one each: one of them works.
 
     Judging a statement costs several times what recording it does, and nobody waits for it. While the writer is at
-    work (`idle_s`: for how many seconds it has not been) only a page a second is judged; the rest follows after.
+    work (`idle_s`: for how many seconds it has not been) only a page is judged every `give_way_s` seconds; the rest
+    follows after.
     """
 
     def __init__(
-        self, judging: Judging, *, idle_s: Callable[[], float] = lambda: math.inf, tick_s: float = _TICK_SECONDS
+        self,
+        judging: Judging,
+        *,
+        idle_s: Callable[[], float] = lambda: math.inf,
+        give_way_s: float = 1.0,
+        tick_s: float = _TICK_SECONDS,
     ) -> None:
         self._judging = judging
         self._idle_s = idle_s
+        self._give_way_s = give_way_s
         self._tick_s = tick_s
         self._stopping = False
 
@@ -144,7 +151,7 @@ class JudgeWorker:
             logger.warning("not judged", extra={"reason": str(error)})
 
     def _give_way(self) -> None:
-        latest = time.monotonic() + _GIVE_WAY_SECONDS
+        latest = time.monotonic() + self._give_way_s
         while self._idle_s() < _QUIET_SECONDS and time.monotonic() < latest and not self._stopping:
             time.sleep(0.02)
 

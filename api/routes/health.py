@@ -26,7 +26,8 @@ def livez() -> Response:
     description=(
         "503 names the reason: `database`, or why the log refuses to sign: `state-disagrees`, `clock-behind`, "
         "`clock-jump`, `ROLLBACK`. Status `closed`: an earlier log, which takes nothing more. "
-        "`scrub` tells when everything stored was last re-hashed."
+        "`scrub` tells when everything stored was last re-hashed, `unjudged` how many entries the rules have not "
+        "looked at yet: it stays above 0 when the background process is away."
     ),
     response_model=ReadinessDocument,
     responses={503: {"model": ReadinessDocument, "description": "不能受理 / it cannot"}},
@@ -42,8 +43,16 @@ def readyz(services: ServicesDep) -> Response:
         return _not_ready("database", "5")
     last = last_scrub(services.log)
     scrubbed = None if last is None else {"finished": last.finished_ms, "entries": last.entries}
-    status = "closed" if services.log.state().closed else "ready"
-    return json_response({"status": status, "origin": services.identity.origin, "scrub": scrubbed})
+    with services.database.read() as connection:
+        state, judged = services.log.state(connection), services.judging.judged(connection)
+    return json_response(
+        {
+            "status": "closed" if state.closed else "ready",
+            "origin": services.identity.origin,
+            "scrub": scrubbed,
+            "unjudged": state.size - (judged or 0),
+        }
+    )
 
 
 def _not_ready(reason: str, retry_after: str) -> Response:
