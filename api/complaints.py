@@ -236,6 +236,17 @@ class Complaints:
             pictured = set(connection.execute(select(shown).where(shown.in_(ids))).scalars())
         return [self._document(row, answers.get(row.id, []), row.id in pictured) for row in rows]
 
+    def one(self, viewer: Viewer, id: str) -> dict[str, Any]:
+        """One complaint that the viewer may read. Raises HttpRefusal 404."""
+        with self._database.read() as connection:
+            row = connection.execute(select(complaint).where(complaint.c.id == id, _readable_by(viewer))).first()
+            if row is None:
+                raise not_found("没有这个投诉", "there is no such complaint")
+            answers = self._answers(connection, [id]).get(id, [])
+            photo = complaint_photo.c.complaint
+            pictured = connection.execute(select(photo).where(photo == id)).first() is not None
+        return self._document(row, answers, pictured)
+
     def photo(self, viewer: Viewer, id: str) -> CleanFile:
         """The photo of a complaint that the viewer may read. Raises HttpRefusal 404."""
         query = (

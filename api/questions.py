@@ -114,8 +114,9 @@ def _about(subject: str) -> Cell:
 
 _ACTS: Mapping[str, Text] = {
     "view": Text("查看", "viewed"), "export": Text("导出", "exported"), "decide": Text("决定", "decided"),
-    "sign-in": Text("登录", "signed in"), "sign-in-refused": Text("登录被拒", "sign-in refused"),
-    "sign-out": Text("退出", "signed out"), "enrol": Text("开户", "enrolled"),
+    "answer": Text("答复投诉", "answered a complaint"), "sign-in": Text("登录", "signed in"),
+    "sign-in-refused": Text("登录被拒", "sign-in refused"), "sign-out": Text("退出", "signed out"),
+    "enrol": Text("开户", "enrolled"),
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from ..ledger.database import Database, DatabaseUnavailable
 from ..ledger.strict_json import dump_json
 from .tables import viewing
 
-Act = Literal["view", "export", "decide", "sign-in", "sign-in-refused", "sign-out", "enrol"]
+Act = Literal["view", "export", "decide", "answer", "sign-in", "sign-in-refused", "sign-out", "enrol"]
 ZERO = bytes(32)
 MAX_REASON = 300
 _ATTEMPTS = 20

@@ -20,6 +20,8 @@ from .texts import Lang, Texts, texts
 ROOT = "/regulator/"
 MOST_ROWS = 500
 """Rows of a table on a page; the CSV file has all."""
+MOST_COMPLAINTS = 50
+"""Complaints on a page."""
 _MOST_BARS = 36
 _SIGNS = {"block": "bad", "flag": "bad", "info": "open"}
 
@@ -171,6 +173,40 @@ def render_dossier(page: Page, story: Story, sheets: Iterable[Sheet], alerts: Se
     )  # fmt: skip
 
 
+def render_complaints(
+    page: Page, found: Sequence[Mapping[str, Any]], kinds: Mapping[str, Text], notices: Mapping[str, str], *, error: str
+) -> str:
+    """Complaints, oldest first: what consumers say, the answers, and a form to answer by a signed notice.
+
+    `found` may hold one more than a page shows, which says that there is a next page; `notices`: by complaint the
+    statement to sign elsewhere, where the service holds no key that signs.
+    """
+    t = texts(page.lang)
+    shown = [
+        {
+            **one,
+            "about": t.pick(kinds[one["kind"]]),
+            "filed": moment(datetime.fromtimestamp(one["filed"] / 1000, UTC), t),
+            "until": one["contact"] and day(datetime.fromtimestamp(one["contact_until"] / 1000, UTC).date(), t),
+            "link": _lot_link(one["lot"]),
+            "answers": [
+                (t.pick(Text(**answer["by"])), t.pick(Text(answer["zh"], answer["en"])), answer["entry"])
+                for answer in one["answers"]
+            ],
+            "notice": notices.get(one["id"], ""),
+        }
+        for one in found[:MOST_COMPLAINTS]
+    ]
+    further = len(found) > MOST_COMPLAINTS
+    following = (
+        page.path + "?" + urlencode({**_asked(page), "after": found[MOST_COMPLAINTS - 1]["id"]}) if further else ""
+    )
+    return render_desk(
+        page, "desk_complaints.html", t("desk.complaints"), complaints=shown, following=following, error=error,
+        answered=page.query.get("answered", ""),
+    )  # fmt: skip
+
+
 def table_of(sheet: Sheet, t: Texts) -> Table:
     """A sheet in the page's language."""
     heads = tuple(t.pick(one.label) + (f" ({one.unit})" if one.unit else "") for one in sheet.columns)
@@ -260,19 +296,33 @@ def figure_lines(figures: Any, t: Texts, name: str = "") -> list[tuple[str, str]
             rest = {key: value for key, value in figures.items() if key not in ("zh", "en")}
             words = t.pick(Text(str(figures["zh"]), str(figures["en"])))
             return [(words, " ".join(str(value) for value in rest.values()))]
+        if set(figures) >= {"basis", "rows", "verdict"}:
+            return _balance_lines(figures, t)
         lines: list[tuple[str, str]] = []
         for key, value in figures.items():
-            label = f"{name}.{key}" if name else str(key)
-            if isinstance(value, dict | list):
-                lines += figure_lines(value, t, label)
-            else:
-                lines.append((label, _scalar(value)))
+            label = _label(str(key), t)
+            lines += figure_lines(value, t, f"{name} · {label}" if name else label)
         return lines
     if isinstance(figures, list):
         if all(not isinstance(one, dict | list) for one in figures):
             return [(name, ", ".join(_scalar(one) for one in figures))]
         return [line for one in figures for line in figure_lines(one, t, name)]
     return [(name, _scalar(figures))]
+
+
+def _label(key: str, t: Texts) -> str:
+    return t(f"figure.{key}") if f"figure.{key}" in t else key
+
+
+def _balance_lines(balance: Mapping[str, Any], t: Texts) -> list[tuple[str, str]]:
+    """A balance (`trace.balance.Balance.as_json`): its rows with their arithmetic, then what they come to."""
+    key = f"uom.{balance['unit']}"
+    unit = t(key) if key in t else balance["unit"]
+    lines = []
+    for row in balance["rows"]:
+        entry = "" if row["entry"] is None else f" #{row['entry']}"
+        lines.append((f"{_label(row['side'], t)} · {row['what'] or row['reason'] or ''}{entry}", row["arithmetic"]))
+    return lines + [(_label(key, t), f"{_scalar(balance[key])} {unit}") for key in ("difference", "tolerance")]
 
 
 def _scalar(value: Any) -> str:

@@ -15,7 +15,7 @@ from ..pages.desk import render_sheets
 from ..pages.scan_map import draw
 from ..pages.texts import texts
 from ..questions import require_reason
-from .desk import PersonOnPage, ask_reason, html_answer, office_page, to_sign_in
+from .desk_answers import PersonOnPage, ask_reason, html_answer, office_page, to_sign_in
 from .office import Format, Reason, csv_response
 
 router = APIRouter(tags=["监管 oversight"])

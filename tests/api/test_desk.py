@@ -440,3 +440,39 @@ def test_a_file_of_the_desk_verifies_with_the_policy(desk: Desk, tmp_path: Path)
     (tmp_path / "export.csv").write_bytes(answer.content.replace(b"\n", b"\n ", 1))
     assert not verify_file(tmp_path / "export.csv", tmp_path / "policy", None, "en", **asked)[0]
     assert PLACE[:6] == "520328"
+
+
+# ---------------------------------------------------------------- complaints
+
+
+def test_a_complaint_is_read_on_the_page_and_answered_by_a_statement_on_the_ledger(desk: Desk) -> None:
+    words = "开袋有异味<b>，联系不上客服"
+    filed = desk.service.services.complaints.file(desk.lot, "quality", words, "13800000000")
+    browser = desk.sign_in("county")
+    shown = browser.get("/regulator/complaints?lang=en").text
+    assert "开袋有异味&lt;b&gt;" in shown and "13800000000" in shown and desk.lot in shown
+    address = f"/regulator/complaints/{filed}"
+    empty = desk.post(browser, "/regulator/complaints", address, zh=" ", lang="en")
+    assert (empty.status_code, 'role="alert"' in empty.text) == (422, True)
+    answered = desk.post(browser, "/regulator/complaints", address, zh="已约谈生产者", en="The maker was called in")
+    assert answered.status_code == 303, answered.text
+    assert 'role="status"' in browser.get(answered.headers["location"]).text
+    newest = desk.service.services.viewings.listed(limit=2)
+    assert ("answer", desk.lot, COUNTY_OFFICE) in {(one.act, one.subject, one.actor) for one in newest}
+    until_shown = time.monotonic() + 20
+    while "The maker was called in" not in browser.get("/regulator/complaints?lang=en").text:
+        assert time.monotonic() < until_shown
+        time.sleep(0.05)
+
+
+def test_complaints_are_read_by_the_office_they_concern_and_by_a_city_that_says_why(desk: Desk) -> None:
+    filed = desk.service.services.complaints.file(desk.lot, "label", "标签日期不清楚，请核查")
+    assert "标签日期不清楚" not in desk.sign_in("other").get("/regulator/complaints").text
+    forged = desk.post(desk.sign_in("other"), "/regulator/", f"/regulator/complaints/{filed}", zh="越权答复")
+    assert forged.status_code == 404
+    city = desk.sign_in("city")
+    assert city.get("/regulator/complaints").status_code == 403
+    told = city.get("/regulator/complaints?reason=" + quote("投诉核查"))
+    assert told.status_code == 200 and "标签日期不清楚" in told.text
+    assert "notice+jwt" in told.text, "its key is its own: the page shows what to sign"
+    assert desk.sign_in("maker").get("/regulator/complaints").status_code == 403
