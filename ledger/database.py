@@ -25,6 +25,7 @@ from sqlalchemy import Connection, Engine, MetaData, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from . import tables
 from .errors import StaleWriter
@@ -90,6 +91,7 @@ class Database:
         parsed = make_url(url)
         self.several_writers = True
         self._claim: Any = None
+        self._closed = False
         if parsed.get_backend_name() == "sqlite":
             self.dialect = "sqlite"
             if not parsed.database or parsed.database == ":memory:":
@@ -128,6 +130,8 @@ class Database:
             self._reader = self._writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         else:
             raise ValueError(f"no ledger on {parsed.get_backend_name()}: sqlite or postgresql")
+        for pool in {self._writer.pool, self._reader.pool}:
+            event.listen(pool, "checkin", self._returned)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -193,12 +197,20 @@ class Database:
                 metadata.create_all(self._writer)
 
     def close(self) -> None:
-        """Close all connections; on SQLite the last one folds the write-ahead log back into the file."""
+        """Close all connections; on SQLite the last one folds the write-ahead log back into the file.
+
+        One that a thread still works with is closed when it comes back.
+        """
+        self._closed = True
         self._reader.dispose()
         self._writer.dispose()
         if self._claim is not None:
             self._claim.close()
             self._claim = None
+
+    def _returned(self, connection: Any, record: ConnectionPoolEntry) -> None:
+        if self._closed:
+            record.invalidate()
 
     def __enter__(self) -> Database:
         return self

@@ -204,6 +204,20 @@ def test_waiting_for_another_writer_has_an_end(database_url: str, opener: Opener
     assert caught.value.passing
 
 
+def test_a_connection_that_comes_back_after_closing_is_closed(database: Database) -> None:
+    for begun in (database.read, database.write):
+        with begun() as connection:
+            held = connection.connection.driver_connection
+            assert held is not None
+            database.close()
+            connection.execute(text("SELECT 1"))
+        if database.dialect == "postgresql":
+            assert held.closed
+        else:
+            with pytest.raises(Exception, match="closed"):
+                held.execute("SELECT 1")
+
+
 @pytest.mark.postgres
 def test_a_database_that_went_away_is_named_and_comes_back(fresh_postgres: str, opener: Opener) -> None:
     database = opener.database(fresh_postgres)
