@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -40,14 +40,23 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Ring:
+    """A circle around the start: its radius in the box, in kilometres, and where that is written."""
+
+    radius: str
+    km: int
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
 class PlaceMap:
     """What the drawing consists of, in a box of `WIDTH` by `HEIGHT`."""
 
     stops: tuple[Stop, ...]
     ways: str
     """One path of all ways that goods went from place to place, bent to the right so that there and back differ."""
-    rings: tuple[tuple[str, int], ...]
-    """Radius in the box and kilometres."""
+    rings: tuple[Ring, ...]
 
 
 def draw(story: Story, t: Texts) -> PlaceMap | None:
@@ -65,7 +74,9 @@ def draw(story: Story, t: Texts) -> PlaceMap | None:
     placed = _apart({code: _place(each, centre, scale) for code, each in points.items()})
     stops = tuple(_stop(number, code, steps, placed.get(code), t) for number, (code, steps) in _numbered(by_place))
     ways = "".join(_way(placed[a], placed[b]) for a, b in _moves(told) if a in placed and b in placed)
-    rings = tuple((_figure(scale(km)), km) for km in _RINGS_KM if km <= furthest * 1.3)
+    radii = {km: scale(km) for km in _RINGS_KM if km <= furthest * 1.3}
+    toward = _clearest(placed.values(), radii.values())
+    rings = tuple(Ring(_figure(radius), km, *map(_figure, _around(radius, toward))) for km, radius in radii.items())
     return PlaceMap(stops, ways, rings)
 
 
@@ -157,6 +168,19 @@ def _apart(placed: Mapping[str, Position]) -> dict[str, Position]:
                 now[a] = (now[a][0] - dx * push, now[a][1] - dy * push)
                 now[b] = (now[b][0] + dx * push, now[b][1] + dy * push)
     return {code: (min(max(x, edge), WIDTH - edge), min(max(y, edge), HEIGHT - edge)) for code, (x, y) in now.items()}
+
+
+def _around(radius: float, toward: float) -> Position:
+    return WIDTH / 2 + math.sin(toward) * radius, HEIGHT / 2 - math.cos(toward) * radius
+
+
+def _clearest(discs: Collection[Position], radii: Collection[float]) -> float:
+    """The bearing in which the figures of all rings keep furthest from any disc."""
+
+    def room(toward: float) -> float:
+        return min((math.dist(_around(radius, toward), disc) for radius in radii for disc in discs), default=0.0)
+
+    return max((math.radians(degrees) for degrees in range(0, 360, 15)), key=room)
 
 
 def _way(start: Position, end: Position) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def render_product(
     Everything in `story` is escaped; addresses that are not paths on this host or https are shown without a link.
     """
     t = texts(lang)
+    story = _with_names(story, t)
     return _render(
         "product.html",
         t,
@@ -101,6 +102,21 @@ def render_product(
         sign=summary.sign,
         verdict=partial(summary.verdict, t=t),
     )
+
+
+def _with_names(story: Story, t: Texts) -> Story:
+    """The story with its plots named in the page's language wherever they are named: a step knows one name only."""
+    names = {plot.uri: t.pick(plot.name) for plot in story.plots}
+    if not names or t.lang == LANGUAGES[0]:
+        return story
+    nodes = tuple(replace(node, name=names.get(node.uri, node.name)) for node in story.ancestry.nodes)
+    steps = tuple(
+        replace(step, lots=tuple(replace(lot, name=names.get(lot.uri, lot.name)) for lot in step.lots))
+        if any(lot.part == "plot" for lot in step.lots)
+        else step
+        for step in story.steps
+    )
+    return replace(story, ancestry=replace(story.ancestry, nodes=nodes), steps=steps)
 
 
 def _reports(story: Story) -> list[tuple[LaboratoryReport, list[str]]]:

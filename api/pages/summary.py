@@ -20,6 +20,8 @@ DATED_BY = {"baijiu": "baijiu.round_distilled"}
 """The stage whose days are asked for first, where it is not the harvest."""
 MOST_HIGHLIGHTS = 4
 """Of the highlighted facts this many stand at the top; all of them stand with their steps."""
+TOLD_ABOVE = ("issued", "void")
+"""States of an item that what is said of its code has said already."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,15 @@ def below(story: Story, t: Texts) -> tuple[str, ...]:
     product, said = story.product, t.pick(title(story)).replace("\u00a0", " ").casefold()
     found: list[str] = []
     if product is not None:
-        net = product.net_content_text or (
-            formatting.net_content(product.net_content, t) if product.net_content else ""
-        )
-        told = (formatting.word(product.grade or "", t), formatting.word(net, t))
+        amount = formatting.net_content(product.net_content, t) if product.net_content else ""
+        net = amount if amount and t.lang == "en" else product.net_content_text or amount
+        told = (formatting.word(product.grade or "", t), net)
         found += [each for each in told if each and each.replace("\u00a0", " ").casefold() not in said]
     if product is not None or story.kind != "lot":
         found.append(t(f"top.{story.kind}", lot=story.name))
     if story.serial:
         found.append(t("top.serial", serial=story.serial))
-        if story.item_state:
+        if story.item_state not in (None, *TOLD_ABOVE):
             found.append(t(f"top.item_{story.item_state}"))
     return tuple(found)
 
@@ -93,10 +94,22 @@ def points(story: Story, t: Texts) -> tuple[Point, ...]:
         amount = formatting.quantity(story.made, t) if story.made else ""
         found.append(Point(t(f"top.made.{kind}"), formatting.day(story.made_on, t), amount))
     found.append(Point(t("top.maker"), t.pick(story.maker.name)))
+    return (*found, *_highlights(story, {t.pick(title(story)), *(point.value for point in found)}, t))
+
+
+def _highlights(story: Story, said: set[str], t: Texts) -> list[Point]:
+    """What is highlighted, the lot's own before its ancestors', and nothing that is `said` already."""
+    depth: dict[str, int] = {}
+    for step in story.steps:
+        for each in step.facts:
+            depth[each.name] = min(step.depth, depth.get(each.name, step.depth))
     shown = [each for each in story.highlights if not each.hidden and each.value is not None]
-    for each in shown[:MOST_HIGHLIGHTS]:
-        found.append(Point(t.pick(each.label), formatting.flat(formatting.fact(each, t))))
-    return tuple(found)
+    points = [
+        Point(t.pick(each.label), formatting.flat(formatting.fact(each, t)))
+        for each in sorted(shown, key=lambda each: depth.get(each.name, 0))
+    ]
+    new = [point for point in points if not any(point.value.casefold() in one.casefold() for one in said)]
+    return new[:MOST_HIGHLIGHTS]
 
 
 def _tested(story: Story, t: Texts) -> Point:
