@@ -23,6 +23,7 @@ from ..ledger.item_code import sequence_of
 from ..trace import tables
 from ..trace.code_sets import CodeSets
 from ..trace.genealogy import find_node
+from ..trace.item_life import item_life
 from ..trace.naming import Names
 from .item_states import ItemState
 from .tables import code_secret, code_tile
@@ -156,38 +157,8 @@ class ItemCodes:
             if found is None:
                 return None
             node, sequence, _ = found
-            table, event = tables.item_range.c, tables.event.c
-            query = (
-                select(table.state, table.unit, table.entry, event.time_ms)
-                .join(tables.event, (event.log_id == table.log_id) & (event.entry == table.entry))
-                .where(table.node_id == node, table.first <= sequence, table.last >= sequence)
-                .order_by(table.entry)
-            )
-            rows = connection.execute(query).all()
-            left = next((row.time_ms for row in rows if row.state in ("shipped", "sold")), None)
-            states = [row.state for row in rows]
-            units = [(row.unit, row.entry) for row in rows if row.unit is not None]
-            if units and "void" not in states:
-                sent = self._unit_sent(connection, *units[-1])
-                if sent is not None and states[-1] == "packed":
-                    states.append("shipped")
-                    left = left or sent
-        return ItemState("void" if "void" in states else states[-1] if states else "issued", left)
-
-    def _unit_sent(self, connection: Connection, unit: int, since: int) -> int | None:
-        """When the case or pallet was shipped after it was packed at entry `since` (ms)."""
-        mention, event = tables.event_node.c, tables.event.c
-        query = (
-            select(event.time_ms)
-            .join(tables.event_node, (event.log_id == mention.log_id) & (event.entry == mention.entry))
-            .where(
-                mention.node_id == unit, mention.part == "unit", mention.entry > since, event.corrected_by.is_(None),
-                event.stage == "common.shipped",
-            )
-            .order_by(event.entry)
-            .limit(1)
-        )  # fmt: skip
-        return connection.execute(query).scalar_one_or_none()
+            life = item_life(connection, self._log_id, node, sequence)
+        return ItemState(life.state, life.left_ms)
 
     def proven(self, path: str) -> ProvenItem | None:
         """The proof that the item at `path` was issued; None when it was not."""
