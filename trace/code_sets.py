@@ -1,4 +1,4 @@
-"""Code sets and item ranges: what `codes` statements must say, and what events say of single items (formats 8)."""
+"""Code sets: what `codes` statements must say, for which lot, and which numbers of a lot they commit (formats 8)."""
 
 from __future__ import annotations
 
@@ -15,18 +15,7 @@ from ..ledger.errors import Refusal
 from ..ledger.merkle import HASH_SIZE
 from ..ledger.rows import Row
 from . import tables
-from .record import Record
 from .schema import strict_validator
-
-RANGES = "item_ranges"
-"""The key data element in which a stage names single items of its one lot, by their sequence numbers."""
-BY_MAKER = ("common.items_activated", "common.items_voided")
-"""Stages that only whoever committed the codes records."""
-STATES: Mapping[str, str] = {
-    "active": "activated", "inactive": "void", "container_closed": "packed", "in_transit": "shipped",
-    "retail_sold": "sold", "returned": "returned", "disposed": "void",
-}  # fmt: skip
-"""What an event of this disposition makes of the items it names (CBV 2.0 dispositions; domain section 5)."""
 
 
 @cache
@@ -88,30 +77,6 @@ class CodeSets:
                 f"a lot has at most {MOST_CODES} codes; this one has {total}", f"at most {MOST_CODES - total}",
             )  # fmt: skip
 
-    def check_ranges(self, record: Record, stage: str, actor: str, node: Row | None) -> None:
-        """Holds the item ranges of a record against the codes that are committed for its lot.
-
-        Raises Refusal `item-range`.
-        """
-        rows = [*record.get("outputs", ()), *record.get("lots", ())]
-        if len(rows) != 1 or node is None or node["gtin"] is None:
-            raise _refuse(
-                "item-range", f"/suyuan:kde/{RANGES}", "写明单件时，记录只涉及一个有商品条码的批次",
-                "a record that names items is about one lot under a GTIN", "one lot",
-            )  # fmt: skip
-        if stage in BY_MAKER and node["maker"] != actor:
-            raise _refuse(
-                "item-range", f"/suyuan:kde/{RANGES}", "只有赋码的生产者能激活或作废单件",
-                "only the maker of the codes activates or voids them", "a lot you made",
-            )  # fmt: skip
-        for number, one in enumerate(record["kde"][RANGES]):
-            wanted = one["last"] - one["first"] + 1
-            if wanted < 1 or self.within(node["id"], one["first"], one["last"]) != wanted:
-                raise _refuse(
-                    "item-range", f"/suyuan:kde/{RANGES}/{number}", "码段不在该批次已提交的码之内",
-                    "the range is not among the codes committed for the lot", "first <= last, within code sets",
-                )  # fmt: skip
-
     def within(self, node: int, first: int, last: int) -> int:
         """How many of the numbers `first` to `last` are committed for a lot."""
         table = tables.code_set.c
@@ -139,22 +104,6 @@ def check_form(body: Mapping[str, Any]) -> None:
         raise _refuse("codes-form", "/codes/root", "根哈希不是 32 字节的 base64", f"root: {error}") from error
     if body["first"] + body["count"] > SEQUENCE_LIMIT:
         raise _refuse("codes-form", "/codes/count", "序号超出 40 位", "the numbers exceed 40 bits", "< 2^40")
-
-
-def range_rows(
-    record: Record, disposition: str | None, entry: int, node: int, unit: int | None
-) -> list[dict[str, Any]]:
-    """The `item_range` rows of an event; none where its stage names no items."""
-    state = STATES.get(disposition or "")
-    if state is None:
-        return []
-    return [
-        {
-            "entry": entry, "position": position, "node_id": node, "state": state,
-            "first": one["first"], "last": one["last"], "unit": unit,
-        }
-        for position, one in enumerate((record.get("kde") or {}).get(RANGES) or ())
-    ]  # fmt: skip
 
 
 def _refuse(rule: str, field: str, zh: str, en: str, expected: str = "") -> Refusal:

@@ -18,20 +18,21 @@ from ..ledger.rows import Row, Rows
 from ..ledger.statement import Statement, parse_statement
 from ..ledger.subjects import correction_chain, subjects_of
 from . import tables
-from .code_sets import RANGES, CodeSets, subject_of_codes
+from .code_sets import CodeSets, subject_of_codes
 from .code_sets import check_form as check_codes_form
 from .custody import Effects, check_custody, effects
 from .delegation import CREDENTIAL_TYPE
 from .erasure import LABELS, Erased, check_erasure, check_form
+from .item_ranges import CASED, RANGES, check_items
 from .key_rows import key_record, key_row
 from .naming import Names
 from .notices import check_notice
 from .parties import check_actor, check_credential
-from .projection import Coming, Logged, Projection, lot_subjects
+from .projection import Coming, Logged, Projection
 from .recalls import MOVING, RETURNED, check_recall
 from .record import Record, decompose
 from .schema import parse_time
-from .template import Stage, Templates
+from .template import PACKING, Stage, Templates
 
 MAX_AHEAD_MS = 600_000  # formats section 7: event time at most 10 minutes ahead of log time
 
@@ -231,14 +232,16 @@ class Judge:
         CodeSets(self._connection, self._log.log_id).check(body, issuer, node, holder)
 
     def _check_items(self, record: Record, stage: Stage, actor: str) -> None:
-        if not (record.get("kde") or {}).get(RANGES):
+        kde = record.get("kde") or {}
+        if stage.kind not in PACKING and not kde.get(RANGES) and not kde.get(CASED):
             return
         projection = self._projection
-        projection.code_sets.flush()
-        subject = next(lot_subjects(record, self._names), "")
-        CodeSets(self._connection, self._log.log_id).check_ranges(
-            record, stage.id, actor, projection.nodes.get(subject)
-        )
+        projection.flush_items()
+        coming = Coming(actor, "event", {}, record)
+        nodes = {subject: node for subject in coming.subjects(self._names) if (node := projection.nodes.get(subject))}
+        corrected = projection.events.get(record["corrects"]) if "corrects" in record else None
+        without = None if corrected is None else corrected["entry"]
+        check_items(self._connection, self._log.log_id, record, stage, actor, self._names, nodes, projection, without)
 
     def _judge_notice(self, prepared: Prepared) -> None:
         issuer = self._projection.actors.get(prepared.statement.iss)

@@ -14,14 +14,16 @@ from ..ledger.reader import StoredEntry
 from ..ledger.rows import Row, Rows
 from ..ledger.statement import dump_json, open_disclosures, parse_statement
 from . import tables
-from .code_sets import RANGES, range_rows, subject_of_codes
+from .code_sets import subject_of_codes
 from .custody import Effects, effects, micro
 from .delegation import Delegation, delegations_to, holder
+from .item_ranges import CASED, RANGES, item_rows, names_parent
 from .naming import Names
+from .packing import Packing, since_of
 from .recalls import Recalls
 from .record import SIDES, Record, decompose, quantity_list
 from .schema import parse_time
-from .template import Stage, Templates
+from .template import PACKING, Stage, Templates
 
 PERSON = {"zh": "农户（姓名不公开）", "en": "Grower (name not published)"}
 """What stands for a person's name, which is a private field of the actor statement."""
@@ -98,6 +100,8 @@ class Coming:
         parent = [self.record["parent"]] if "parent" in self.record else []
         for uri in [*self.record.get("plots", ()), *self.record.get("logistic_units", ()), *parent]:
             yield names.subject(uri, "")
+        for one in (self.record.get("kde") or {}).get(CASED) or ():
+            yield names.subject(one["lot"], "")
 
     def registrations(self, names: Names) -> Iterator[str]:
         """The plots and products whose holder will be asked for."""
@@ -151,6 +155,7 @@ class Projection:
         self.notice_lots = Rows(connection, tables.notice_lot, ("entry", "node_id"), **log)
         self.code_sets = Rows(connection, tables.code_set, ("entry",), **log)
         self.item_ranges = Rows(connection, tables.item_range, ("entry", "position"), **log)
+        self.unit_moves = Rows(connection, tables.unit_move, ("entry", "position"), **log)
         self.labels = Rows(connection, tables.lot_label, ("entry", "position"), **log)
         self.attachments = Rows(connection, tables.attachment_use, ("hash", "entry"), **log)
         self.issued = Rows(connection, tables.issued, ("actor", "entry"), **log)
@@ -288,7 +293,7 @@ class Projection:
         for rows in (
             self.actors, self.credentials, self.registrations, self.nodes, self.processes, self.events,
             self.event_nodes, self.holdings, self.transfers, self.sales, self.notices, self.notice_lots,
-            self.code_sets, self.item_ranges,
+            self.code_sets, self.item_ranges, self.unit_moves,
             self.labels, self.attachments, self.issued,
         ):  # fmt: skip
             rows.flush()
@@ -425,21 +430,39 @@ class Projection:
             }
         )
 
+    def flush_items(self) -> None:
+        """Lets queries see what this transaction said of items and units."""
+        for rows in (self.nodes, self.events, self.event_nodes, self.code_sets, self.item_ranges, self.unit_moves):
+            rows.flush()
+
     def _apply_items(self, entry: int, record: Record, stage: Stage) -> None:
-        if not (record.get("kde") or {}).get(RANGES):
+        kde = record.get("kde") or {}
+        if stage.kind not in PACKING and not kde.get(RANGES) and not kde.get(CASED):
             return
-        lot = self._node(next(lot_subjects(record, self._names)), "lot")
-        parent = record.get("parent")
-        unit = None if parent is None else self._node(self._names.subject(parent, ""), "unit")["id"]
-        for row in range_rows(record, stage.disposition, entry, lot["id"], unit):
-            self.item_ranges.add(row)
+        self.flush_items()
+        packing, since = Packing(self._connection, self._log_id), since_of(self._connection, self._log_id, entry)
+        cased = kde.get(CASED) or ()
+        lots = [*lot_subjects(record, self._names), *(self._names.subject(one["lot"], "") for one in cased)]
+        units = [self._names.subject(uri, "") for uri in record.get("logistic_units", ())]
+        parent = names_parent(record, stage, self._names)
+        ids = {subject: self._node(subject, "lot")["id"] for subject in lots}
+        ids |= {subject: self._node(subject, "unit")["id"] for subject in (*units, parent) if subject is not None}
+        place = {"entry": entry, "since": since}
+        for position, row in enumerate(item_rows(record, stage, self._names, ids, packing)):
+            self.item_ranges.add({**place, "position": position, **row})
+        if parent is None:
+            return
+        inside = int(stage.kind == "pack")
+        for position, unit in enumerate(units):
+            move = {"unit": ids[unit], "parent": ids[parent], "inside": inside}
+            self.unit_moves.add({**place, "position": position, **move})
 
     def _forget_items(self, entry: int) -> None:
-        """What a corrected event said of items no longer counts."""
-        self.item_ranges.flush()
-        table = tables.item_range
-        here = (table.c.log_id == self._log_id) & (table.c.entry == entry)
-        self._connection.execute(delete(table).where(here))
+        """What a corrected event said of items and units no longer counts."""
+        for rows, table in ((self.item_ranges, tables.item_range), (self.unit_moves, tables.unit_move)):
+            rows.flush()
+            here = (table.c.log_id == self._log_id) & (table.c.entry == entry)
+            self._connection.execute(delete(table).where(here))
 
     def _recall_made(self, entry: int, process: int, corrected: Row | None) -> None:
         """What a transformation made of recalled lots is recalled; a correction may also end that."""

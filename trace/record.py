@@ -18,7 +18,7 @@ import jsonschema_rs
 from ..ledger.errors import Refusal
 from .naming import Names, is_actor_id
 from .schema import fault, strict_validator
-from .template import VISIBILITY_RANK, LotSide, Stage, Visibility
+from .template import PACKING, VISIBILITY_RANK, LotSide, Stage, Visibility
 
 CONTEXT: tuple[Any, ...] = (
     "https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld",
@@ -212,6 +212,10 @@ def _validator(stage: Stage) -> jsonschema_rs.Draft202012Validator:
 def _beyond_schema(record: Record, stage: Stage, names: Names) -> Iterator[Refusal]:
     if stage.kind == "transform" and not (record.get("inputs") or record.get("outputs")):
         yield _malformed("mandatory-element", "/outputs", "缺少投入或产出", "it neither takes nor makes a lot", "lots")
+    if stage.kind in PACKING and not (record.get("lots") or record.get("logistic_units")):
+        yield _malformed(
+            "mandatory-element", "/lots", "没有写装拆了什么", "it does not say what is packed", "lots, units"
+        )
     if stage.kind == "receive":
         for number, row in enumerate(record.get("lots", ())):
             if not row["quantity"] and not any(row.get(name) for name in REFUSED):
@@ -333,11 +337,11 @@ def compose(record: Record, stage: Stage, actor: str, names: Names) -> Composed:
 def _compose_subjects(event: dict[str, Any], private: Private, record: Record, stage: Stage) -> None:
     if "process" in record:
         event["transformationID"] = record["process"]
-    if stage.kind == "pack":
+    if stage.kind in PACKING:
         event["parentID"] = record["parent"]
     things = [*record.get("plots", ()), *record.get("logistic_units", ())]
     if things:
-        event["epcList"] = things
+        event[_things(stage)] = things
     for side in SIDES:
         if side not in record:
             continue
@@ -352,11 +356,16 @@ def _compose_subjects(event: dict[str, Any], private: Private, record: Record, s
                 private |= {f"/{member}/{number}/{key}": visibility for key in ("quantity", "uom") if key in row}
 
 
+def _things(stage: Stage) -> str:
+    """The member of the event that holds what it names by an identifier of its own."""
+    return "childEPCs" if stage.kind in PACKING else "epcList"
+
+
 def quantity_list(side: str, stage: Stage) -> str:
     """The member of the event that holds a side of the record."""
     if stage.kind == "transform":
         return _LIST_OF_SIDE[side]
-    return "childQuantityList" if stage.kind == "pack" else "quantityList"
+    return "childQuantityList" if stage.kind in PACKING else "quantityList"
 
 
 def _compose_kde(private: Private, record: Record, stage: Stage) -> dict[str, Any]:
@@ -471,7 +480,7 @@ def _row(row: Any, measured: Mapping[str, dict[str, Any]]) -> Any:
 
 
 def _decompose_things(record: Record, event: Mapping[str, Any], stage: Stage, names: Names) -> None:
-    things = event.get("epcList")
+    things = event.get(_things(stage))
     if not isinstance(things, list):
         return
     plots = [uri for uri in things if isinstance(uri, str) and names.tail(uri, "plot") is not None]

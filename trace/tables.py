@@ -272,17 +272,41 @@ class ItemRangeRow(StrictTable, table=True):
     """Items of a lot that an event names by their numbers, and what it makes of them; gone when it is corrected."""
 
     __tablename__ = "item_range"
-    __table_args__ = strict(Index("item_range_of_node", "node_id", "first", "last"))
+    __table_args__ = strict(
+        Index("item_range_of_node", "node_id", "span", "first"), Index("item_range_of_unit", "unit", "entry")
+    )
     log_id: int = key_column()
     entry: int = key_column()
     position: int = key_column()
+    since: int = Field(sa_type=Int64)
+    """Entry of the event's first version: a correction stands in its place, whatever came between."""
     node_id: int = Field(sa_type=Int64)
     state: str = Field(sa_type=Text)
-    """activated, packed, shipped, sold, returned or void."""
+    """activated, packed, unpacked, shipped, sold, returned or void."""
     first: int = Field(sa_type=Int64)
     last: int = Field(sa_type=Int64)
+    span: int = Field(sa_type=Int64)
+    """Bits of `last - first`: an item is looked for among ranges of one width at a time, however many there are."""
     unit: int | None = Field(sa_type=Int64)
-    """Node of the case or pallet they were packed into."""
+    """Node of the case or pallet they were packed into, or taken out of."""
+
+
+class UnitMoveRow(StrictTable, table=True):
+    """A case that was put on a pallet, or taken off; gone when its event is corrected."""
+
+    __tablename__ = "unit_move"
+    __table_args__ = strict(
+        Index("unit_move_of_unit", "unit", "since"), Index("unit_move_of_parent", "parent", "since")
+    )
+    log_id: int = key_column()
+    entry: int = key_column()
+    position: int = key_column()
+    since: int = Field(sa_type=Int64)
+    """Entry of the event's first version."""
+    unit: int = Field(sa_type=Int64)
+    parent: int = Field(sa_type=Int64)
+    inside: int = Field(sa_type=Int64)
+    """1: put on it; 0: taken off."""
 
 
 class LabelRow(StrictTable, table=True):
@@ -334,12 +358,13 @@ notice = table_of(NoticeRow)
 notice_lot = table_of(NoticeLotRow)
 code_set = table_of(CodeSetRow)
 item_range = table_of(ItemRangeRow)
+unit_move = table_of(UnitMoveRow)
 lot_label = table_of(LabelRow)
 attachment_use = table_of(AttachmentUseRow)
 issued = table_of(IssuedRow)
 
 PROJECTIONS = (
     actor, credential, registration, node, process, event, event_node, holding, transfer, sale, recall, recall_lot,
-    notice, notice_lot, code_set, item_range, lot_label, attachment_use, issued,
+    notice, notice_lot, code_set, item_range, unit_move, lot_label, attachment_use, issued,
 )  # fmt: skip
 """Every projection table, in an order in which they can be filled."""

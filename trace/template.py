@@ -19,7 +19,18 @@ Visibility = Literal["public", "partner", "regulator"]
 VISIBILITY_RANK: Mapping[str, int] = {"public": 0, "partner": 1, "regulator": 2}
 
 Kind = Literal[
-    "grow", "create", "transform", "observe", "withdraw", "pack", "ship", "receive", "sell", "retail", "recover"
+    "grow",
+    "create",
+    "transform",
+    "observe",
+    "withdraw",
+    "pack",
+    "ship",
+    "receive",
+    "sell",
+    "retail",
+    "recover",
+    "unpack",
 ]
 Phase = Literal["origin", "making", "testing", "packing", "moving", "selling"]
 ROLES = (
@@ -34,12 +45,15 @@ EVENT_TYPES: Mapping[str, tuple[str, str | None]] = {
     "observe": ("ObjectEvent", "OBSERVE"),
     "withdraw": ("ObjectEvent", "DELETE"),
     "pack": ("AggregationEvent", "ADD"),
+    "unpack": ("AggregationEvent", "DELETE"),
     "ship": ("ObjectEvent", "OBSERVE"),
     "receive": ("ObjectEvent", "OBSERVE"),
     "sell": ("TransactionEvent", "ADD"),
     "retail": ("ObjectEvent", "OBSERVE"),
     "recover": ("ObjectEvent", "OBSERVE"),
 }
+PACKING = ("pack", "unpack")
+"""Kinds by which goods and cases go into a logistic unit, and come out of it."""
 RESERVED_KDE = frozenset({"lots", "losses", "entered"})
 
 _NAME = r"^[a-z][a-z0-9_]{0,47}$"
@@ -234,7 +248,7 @@ class Stage(_Part):
             raise ValueError(f"the device {self.device} is no key data element")
         if reserved := RESERVED_KDE & set(self.kde):
             raise ValueError(f"reserved key data elements {sorted(reserved)}")
-        takes_lots = self.kind in ("observe", "withdraw", "pack", "ship", "receive", "sell", "retail", "recover")
+        takes_lots = self.kind in (*PACKING, "observe", "withdraw", "ship", "receive", "sell", "retail", "recover")
         if takes_lots != bool(self.lots.maximum):
             raise ValueError(f"a stage of kind {self.kind} {'needs' if takes_lots else 'has no'} lots")
         if (self.kind == "transform") < bool(self.inputs.maximum or self.process != "none"):
@@ -247,15 +261,15 @@ class Stage(_Part):
             raise ValueError("a growing stage names plots")
         if self.plots.maximum and self.kind not in ("grow", "create", "observe"):
             raise ValueError("only growing, creating and observing stages name plots")
-        if self.logistic_units.maximum and self.kind not in ("ship", "receive", "observe", "retail"):
-            raise ValueError("only movements and observations name logistic units; a packing stage names its parent")
+        if self.logistic_units.maximum and self.kind not in ("ship", "receive", "observe", "retail", *PACKING):
+            raise ValueError("only movements, observations and packing name logistic units")
         if self.kind == "sell" and (self.document is None or self.document.visibility != "public"):
             raise ValueError("a sale is a TransactionEvent: it needs a public document number")
         if self.kind in ("sell", "ship") and self.receiver is None:
             raise ValueError("a movement to somebody names its receiver")
         if self.kind == "receive" and self.sender is None:
             raise ValueError("a receipt names its sender")
-        moved = (self.inputs, self.outputs, *([self.lots] if self.kind not in ("observe", "pack") else ()))
+        moved = (self.inputs, self.outputs, *([self.lots] if self.kind not in ("observe", *PACKING) else ()))
         if any(side.maximum and side.quantity != "mandatory" for side in moved):
             raise ValueError("what changes a stock states how much")
         return self
@@ -354,7 +368,7 @@ class Stage(_Part):
         if self.document is not None:
             properties["document"] = {"type": "string", "pattern": r"^[0-9A-Za-z][0-9A-Za-z._-]{0,59}$"}
             required += ["document"] if self.document.mandatory else []
-        if self.kind == "pack":
+        if self.kind in PACKING:
             properties["parent"] = {"type": "string", "maxLength": 300}
             required.append("parent")
         if self.process != "none":

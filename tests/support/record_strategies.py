@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from suyuan.trace.record import References, normalise
-from suyuan.trace.template import KeyDataElement, LotSide, Stage
+from suyuan.trace.template import PACKING, KeyDataElement, LotSide, Stage
 from trace_world import NAMES, actor_id
 
 MAKER, OTHER = actor_id(1), actor_id(2)
@@ -88,8 +88,11 @@ def records(draw: st.DrawFn, stage: Stage) -> dict[str, Any]:
         raw["outputs"] = draw(lot_rows(stage.outputs, stage, MAKER, 10))
     if stage.plots.maximum and (stage.plots.minimum or draw(st.booleans())):
         raw["plots"] = [f"https://trace.example.cn/plot/{MAKER}/P{n}" for n in range(max(1, stage.plots.minimum))]
-    if stage.kind == "pack":
+    if stage.kind in PACKING:
         raw["parent"] = "095200010000000010"
+    unpacked = stage.kind in PACKING and "lots" not in raw
+    if stage.logistic_units.minimum or unpacked or (stage.logistic_units.maximum and draw(st.booleans())):
+        raw["logistic_units"] = ["095200010000000027"]
     if stage.process == "mandatory":
         raw["process"] = "pit-year-2020"
     for name, party in (("sender", stage.sender), ("receiver", stage.receiver)):
