@@ -146,6 +146,7 @@ JSON_TEXTS = [
     b'["\\ud83d\\ude00"]', b'["\\ude00\\ud83d"]', b'["\\u0000"]', b'["\x00"]', b'["\t"]', b'["\\x"]', b'["\\u12"]',
     b"\xef\xbb\xbf[]", b'["\xff"]', b'["\xed\xa0\x80"]', b"[" * 32 + b"]" * 32, b"[" * 33 + b"]" * 33, b"[1,]",
     b'{"a":}', b'{"a" : [ 1 , 2 ] }', b"[] []", b"[\x0b]", b'{"__proto__":1}', b'["' + b"[" * 40 + b'"]', b"'a'", b"",
+    b"[12.5]", b"[-0.5]", b"[12.50]", b"[123456789012.345]", b"[123456789012345.5]", b"[1234567890123456]", b"[1.5e3]",
     b'{"a":1,}', b"{1:2}", b'[tru]', b"[null,true,false]", b'["\xc2\x85\xe2\x80\xa8"]', b"[1 2]", b"[+1]", b"[.5]",
 ]  # fmt: skip
 
@@ -205,6 +206,21 @@ def _change(bundle: dict[str, Any], data: st.DataObject) -> None:
                 cut = data.draw(st.integers(0, len(where[key]) - 1))
                 letter = data.draw(st.sampled_from('A=_-./ é"\\'))
                 where[key] = where[key][:cut] + letter + where[key][cut + data.draw(st.integers(0, 1)) :]
+
+
+def test_a_sibling_changed_anywhere_is_found_even_where_paths_have_met(world: World) -> None:
+    """The browser hashes no node twice; what is taken as proven must be the same, sibling by sibling."""
+    honest = world.bundle()
+    longest = max(len(one["path"]) for one in honest["statements"])
+    for place in range(longest):
+        bundle = copy.deepcopy(honest)
+        changed = [one for one in bundle["statements"] if len(one["path"]) > place][-1]
+        changed["path"][place] = base64_text(bytes(range(32)))
+        assert {failure.rule for failure in verify_bundle(bundle, world.policy()).failures} >= {"inclusion"}
+    for change in (lambda path: path[:-1], lambda path: [*path, path[-1]]):
+        bundle = copy.deepcopy(honest)
+        bundle["statements"][-1]["path"] = change(bundle["statements"][-1]["path"])
+        assert {failure.rule for failure in verify_bundle(bundle, world.policy()).failures} >= {"inclusion"}
 
 
 POLICY_CHANGES = [

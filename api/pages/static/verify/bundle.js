@@ -1,5 +1,5 @@
 // Reading a proof bundle: its exact form and nothing else, with every item that is malformed named (formats section 6).
-import { base64Bytes } from "./encoding.js";
+import { base64Bytes, remembered } from "./encoding.js";
 import { ProofError, Refusal, SpellingError } from "./errors.js";
 import { KEY_BITS, KEY_SIZE } from "./lot_index.js";
 import { HASH_SIZE } from "./merkle.js";
@@ -12,6 +12,7 @@ export const MAX_BUNDLE_BYTES = 64_000_000;
 const MAX_CHECKPOINTS = 64;
 const MAX_ITEMS = 50_000;
 const MAX_PATH = 63;
+const hashOf = remembered((text) => base64Bytes(text, HASH_SIZE));
 const LISTS = ["checkpoints", "statements", "indexes", "completeness"];
 
 /**
@@ -128,7 +129,7 @@ function members(item, names) {
 
 function path(items, longest) {
   if (!Array.isArray(items) || items.length > longest) spell(`path is a list of at most ${longest} hashes`);
-  return items.map((item) => base64Bytes(text(item), HASH_SIZE));
+  return items.map((item) => hashOf(text(item)));
 }
 
 function text(value) {

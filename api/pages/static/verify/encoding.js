@@ -3,6 +3,7 @@ import { SpellingError } from "./errors.js";
 
 export const MAX_NUMBER = 2n ** 63n - 1n;
 
+const MOST_REMEMBERED = 10_000;
 const LAST_OF_TWO = /[AQgw]$/;
 const LAST_OF_THREE = /[AEIMQUYcgkosw048]$/;
 const ENCODER = new TextEncoder();
@@ -66,7 +67,10 @@ export function u64be(number) {
 }
 
 export function same(left, right) {
-  return left.length === right.length && left.every((byte, position) => byte === right[position]);
+  if (left === right) return true;
+  if (left.length !== right.length) return false;
+  for (let position = 0; position < left.length; position++) if (left[position] !== right[position]) return false;
+  return true;
 }
 
 export function concatenated(...parts) {
@@ -77,6 +81,20 @@ export function concatenated(...parts) {
     offset += part.length;
   }
   return whole;
+}
+
+/** `compute` of a text, remembered: hashes and names occur again and again. Nobody changes what it gives. */
+export function remembered(compute) {
+  const known = new Map();
+  return (text) => {
+    let found = known.get(text);
+    if (found === undefined) {
+      found = compute(text);
+      if (known.size >= MOST_REMEMBERED) known.clear();
+      known.set(text, found);
+    }
+    return found;
+  };
 }
 
 export function utf8(text) {
@@ -92,12 +110,18 @@ export function isAscii(text) {
   return /^[\x00-\x7f]*$/.test(text);
 }
 
+export function isAsciiBytes(bytes) {
+  for (let position = 0; position < bytes.length; position++) if (bytes[position] > 0x7f) return false;
+  return true;
+}
+
 /** Whether `text` has more than `limit` characters, counted as Unicode code points. */
 export function isLongerThan(text, limit) {
   return text.length > limit && (text.length > 2 * limit || [...text].length > limit);
 }
 
 function decoded(body) {
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(body);
   const binary = atob(body);
   const bytes = new Uint8Array(binary.length);
   for (let position = 0; position < bytes.length; position++) bytes[position] = binary.charCodeAt(position);

@@ -1,5 +1,5 @@
 // The text of one log entry: what a leaf of the tree says, read strictly (formats section 2).
-import { base64Bytes, decimalNumber, fromUtf8, hex } from "./encoding.js";
+import { base64Bytes, decimalNumber, fromUtf8, hex, isAsciiBytes } from "./encoding.js";
 import { ProofError, SpellingError } from "./errors.js";
 import { HASH_SIZE, leafHash } from "./merkle.js";
 import { KINDS } from "./statement.js";
@@ -16,7 +16,7 @@ const MAX_CHAIN_LINKS = 500;
  * previous}, `index` {size, root} in a lot-index entry and null in every other.
  */
 export function parseEntry(data) {
-  demand(data.every((byte) => byte < 0x80), "an entry is ASCII");
+  demand(isAsciiBytes(data), "an entry is ASCII");
   const text = fromUtf8(data);
   demand(text.endsWith("\n"), "an entry ends in LF");
   const lines = text.slice(0, -1).split("\n");

@@ -20,12 +20,13 @@ async function fetched(address, accept) {
 async function check() {
   say(status, texts.busy);
   try {
-    const [bundle, policy] = await Promise.all([
+    const [signatures, bundle, policy] = await Promise.all([
+      chooseSignatures(),
       fetched(texts.proof, "application/vnd.suyuan.proof+json"),
       fetched(texts.policy, "text/plain"),
     ]);
     const started = performance.now();
-    const report = await verifyBundle(bundle, parsePolicy(policy), await chooseSignatures());
+    const report = await verifyBundle(bundle, parsePolicy(policy), signatures);
     draw(status, explained({ ...report, ms: performance.now() - started }, lang), { level: "h4" });
   } catch (error) {
     if (!(error instanceof ProofError || error instanceof TypeError)) throw error;

@@ -1,7 +1,7 @@
 // That one serial belongs to a committed code set, with no word on its neighbours (formats section 8).
 import { base64Bytes, concatenated, utf8 } from "./encoding.js";
 import { ProofError, SpellingError } from "./errors.js";
-import { HASH_SIZE, leafHash, sha256, verifyInclusion } from "./merkle.js";
+import { HASH_SIZE, Inclusion, leafHash, sha256 } from "./merkle.js";
 
 const CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const SERIAL = new RegExp(`^[${CROCKFORD}]{20}$`);
@@ -14,7 +14,7 @@ export function verifyItem(codes, serial, salt, path) {
   const [first, count] = [number(codes.get("first")), number(codes.get("count"))];
   if (!(first <= sequence && sequence < first + count)) fail("the serial's number is outside the committed range");
   const leaf = leafHash(sha256(concatenated(utf8(serial), salt)));
-  verifyInclusion(leaf, BigInt(sequence - first), BigInt(count), path, rootOf(codes));
+  new Inclusion(BigInt(count), rootOf(codes)).verify(leaf, BigInt(sequence - first), path);
 }
 
 function rootOf(codes) {

@@ -1,5 +1,5 @@
 // Whose key counts when: public keys, and the registry of keys as registrars' statements build it (formats section 1).
-import { base64urlBytes, base64urlText, utf8 } from "./encoding.js";
+import { base64urlBytes, base64urlText, concatenated, utf8 } from "./encoding.js";
 import { Refusal, SpellingError } from "./errors.js";
 import { sha256 } from "./merkle.js";
 import { SIGNATURE_SIZE, isAcceptablePoint, isOnP256 } from "./signatures.js";
@@ -9,14 +9,15 @@ import { hasExactly, isObject } from "./strict_json.js";
 export const REGISTRAR_KINDS = new Set(["actor+jwt", "key+jwt"]);
 
 const MAX_TIME_MS = 2 ** 53;
+const UNCOMPRESSED = Uint8Array.of(4);
 const MEMBERS = ["kid", "jwk", "actor", "custody", "from", "until", "status", "proof"];
 
-/** A public key: `kid` is its RFC 7638 thumbprint; `y` is null for Ed25519. */
+/** A public key: `kid` is its RFC 7638 thumbprint, `bytes` the point; `y` is null for Ed25519. */
 export class PublicKey {
   constructor(alg, x, y) {
     this.alg = alg;
     this.x = x;
-    this.y = y;
+    this.bytes = y ? concatenated(UNCOMPRESSED, x, y) : x;
     const [textX, textY] = [base64urlText(x), y && base64urlText(y)];
     const members = y
       ? `{"crv":"P-256","kty":"EC","x":"${textX}","y":"${textY}"}`
@@ -42,9 +43,19 @@ export class PublicKey {
   }
 
   verify(message, signature, signatures) {
-    return this.y
-      ? signatures.p256(this.x, this.y, message, signature)
-      : signatures.ed25519(this.x, message, signature);
+    return signatures.verify(this.bytes, message, signature);
+  }
+}
+
+/** The public key of a `key` statement's body, its proof of possession being verified meanwhile; null for no such body. */
+export function beginKey(body, aud, signatures) {
+  try {
+    const { kid, publicKey, actor, proof } = readKeyBody(body);
+    signatures.begin(publicKey.bytes, possession(aud, actor, kid), proof);
+    return publicKey;
+  } catch (error) {
+    if (error instanceof Refusal) return null;
+    throw error;
   }
 }
 
@@ -61,7 +72,7 @@ export class KeyRing {
   async apply(body, index, time) {
     const { kid, publicKey, actor, custody, from, until, status, proof, endorsement } = readKeyBody(body);
     if (this.registrars.has(kid)) refuse("key-actor", "登记机构的密钥不能登记给他人", "a registrar's key is nobody else's");
-    if (!(await publicKey.verify(this.possession(actor, kid), proof, this.signatures))) {
+    if (!(await publicKey.verify(possession(this.aud, actor, kid), proof, this.signatures))) {
       refuse("key-proof", "持有证明不成立", "the proof of possession does not hold");
     }
     const known = this.records.get(kid);
@@ -119,16 +130,16 @@ export class KeyRing {
       record.custody === "device" &&
       record.revoked === null &&
       within(record, time) &&
-      (await record.publicKey.verify(this.possession(added.actor, added.kid), signature, this.signatures));
+      (await record.publicKey.verify(possession(this.aud, added.actor, added.kid), signature, this.signatures));
     if (!sound) {
       const en = "an endorsement is signed by an earlier device key of the same actor that still counts";
       refuse("key-endorsement", "背书须由同一主体更早的有效设备密钥签署", en);
     }
   }
+}
 
-  possession(actor, kid) {
-    return utf8(`suyuan/key/v1\n${this.aud}\n${actor}\n${kid}\n`);
-  }
+function possession(aud, actor, kid) {
+  return utf8(`suyuan/key/v1\n${aud}\n${actor}\n${kid}\n`);
 }
 
 function readKeyBody(body) {

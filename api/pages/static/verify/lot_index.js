@@ -1,14 +1,14 @@
 // The lot index, a Merkle map from subject to the newest entry of its chain: proofs of presence and of absence.
 import { concatenated, same, u64be } from "./encoding.js";
 import { ProofError } from "./errors.js";
-import { sha256 } from "./merkle.js";
+import { nodeHash, sha256 } from "./merkle.js";
 
 export const KEY_SIZE = 32;
 export const KEY_BITS = 8 * KEY_SIZE;
 
 const EMPTY = new Uint8Array(32);
 const LEAF = Uint8Array.of(2);
-const NODE = Uint8Array.of(3);
+const NODE = 3;
 
 /** Check that the map with `root` says `head` ({subject, seq, leaf}) of its subject. ProofError when it does not. */
 export function verifyPresence(root, head, path) {
@@ -47,7 +47,7 @@ function fold(root, key, found, path) {
   let computed = found;
   path.forEach((sibling, step) => {
     const right = bit(key, path.length - 1 - step);
-    computed = sha256(right ? concatenated(NODE, sibling, computed) : concatenated(NODE, computed, sibling));
+    computed = right ? nodeHash(NODE, sibling, computed) : nodeHash(NODE, computed, sibling);
   });
   if (!same(computed, root)) throw new ProofError("the path leads to another index root");
 }

@@ -24,10 +24,12 @@ async function timed(fallback, bundle, policy) {
   return { first, median: taken.sort((left, right) => left - right)[ROUNDS / 2] };
 }
 
-const [bundle, policy] = [await fetched("bundle"), await fetched("policy")];
+const fallback = location.search === "?fallback";
+// As on the product page, what the browser can do is found out while the files are on their way.
+const [, bundle, policy] = await Promise.all([chooseSignatures({ fallback }), fetched("bundle"), fetched("policy")]);
 let told;
 try {
-  told = await timed(location.search === "?fallback", bundle, policy);
+  told = await timed(fallback, bundle, policy);
 } catch (error) {
   if (!(error instanceof ProofError)) throw error;
   told = { failed: error.message };

@@ -74,12 +74,20 @@ export class VerifierKey {
     return note.signatures.filter((line) => line.name === this.name && line.keyId === this.keyId);
   }
 
+  /** Have every line that claims to be this key's verified in the background. */
+  begin(note, signatures) {
+    for (const line of this.lines(note)) {
+      const [message, signature] = this.keyType === LOG_KEY ? [utf8(note.text), line.payload] : cosigned(note, line);
+      signatures.begin(this.publicKey, message, signature);
+    }
+  }
+
   /** Check that the note is signed by this log key; every line that claims to be its must hold. */
   async verify(note, signatures) {
     const lines = this.lines(note);
     if (!lines.length) fail(`no signature of ${this.name} with key id ${this.keyId}`);
     for (const line of lines) {
-      if (!(await signatures.ed25519(this.publicKey, utf8(note.text), line.payload))) {
+      if (!(await signatures.verify(this.publicKey, utf8(note.text), line.payload))) {
         fail(`the signature of ${this.name} does not hold`);
       }
     }
@@ -88,20 +96,22 @@ export class VerifierKey {
   /** The times (BigInt, seconds) at which this witness cosigned, ascending; every line that claims to be its must hold. */
   async cosignatureTimes(note, signatures) {
     const times = [];
-    for (const { payload } of this.lines(note)) {
-      const time = bigEndian(payload.subarray(0, 8));
-      const message = utf8(`cosignature/v1\ntime ${time}\n${note.text}`);
-      if (
-        payload.length !== 8 + SIGNATURE_SIZE ||
-        time > MAX_NUMBER ||
-        !(await signatures.ed25519(this.publicKey, message, payload.subarray(8)))
-      ) {
+    for (const line of this.lines(note)) {
+      const [message, signature, time] = cosigned(note, line);
+      const sound = signature.length === SIGNATURE_SIZE && time <= MAX_NUMBER;
+      if (!sound || !(await signatures.verify(this.publicKey, message, signature))) {
         fail(`the cosignature of ${this.name} does not hold`);
       }
       times.push(time);
     }
     return times.sort((left, right) => (left < right ? -1 : left > right ? 1 : 0));
   }
+}
+
+/** What a witness signed, its signature and the time (BigInt, seconds) that it says. */
+function cosigned(note, { payload }) {
+  const time = bigEndian(payload.subarray(0, 8));
+  return [utf8(`cosignature/v1\ntime ${time}\n${note.text}`), payload.subarray(8), time];
 }
 
 function spelled(read, where) {

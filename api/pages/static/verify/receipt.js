@@ -4,7 +4,7 @@ import { parseCheckpoint } from "./checkpoint.js";
 import { parseEntry } from "./entry.js";
 import { ProofError, SpellingError } from "./errors.js";
 import { Findings } from "./findings.js";
-import { HASH_SIZE, verifyInclusion } from "./merkle.js";
+import { HASH_SIZE, Inclusion } from "./merkle.js";
 import { parseNote } from "./note.js";
 import { checkCheckpoint, checkQuorum } from "./verify.js";
 
@@ -24,7 +24,7 @@ export async function verifyReceipt(bytes, policy, signatures, { quorum = true }
     Object.assign(report, { index: receipt.index, type: entry.type, time: entry.time });
     const checkpoint = await checkCheckpoint(receipt.note, policy, signatures);
     report.checkpoint = checkpoint;
-    verifyInclusion(entry.leaf, receipt.index, checkpoint.size, receipt.path, checkpoint.root);
+    new Inclusion(checkpoint.size, checkpoint.root).verify(entry.leaf, receipt.index, receipt.path);
     if (quorum && policy.quorum !== null) checkQuorum(checkpoint);
   });
   return { ...report, ok: findings.failures.length === 0, engine: signatures.engine };

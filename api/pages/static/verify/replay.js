@@ -9,7 +9,7 @@ import { CORRECTS, chainOrder, eventSubjects, ownSubjects } from "./subjects.js"
 /**
  * Statements of the log `origin`, given one after the other; every method throws Refusal for what breaks a rule.
  *
- * A statement comes as {position, origin, index, entry, statement, subjects}.
+ * A statement comes as {position, origin, index, entry, statement, hash, subjects}.
  */
 export class Replay {
   constructor(registrars, origin, signatures) {
@@ -25,8 +25,9 @@ export class Replay {
 
   /** Once each, in log order, and one entry a signing input. */
   inOrder({ statement, index }) {
-    const [twice, late] = [this.signed.has(statement.signingHash), index <= this.lastIndex];
-    this.signed.add(statement.signingHash);
+    const signed = statement.text.slice(0, statement.text.lastIndexOf("."));
+    const [twice, late] = [this.signed.has(signed), index <= this.lastIndex];
+    this.signed.add(signed);
     if (index > this.lastIndex) this.lastIndex = index;
     if (twice) refuse("statement-twice", "同一声明有两个条目", "the same signing input has two entries");
     if (late) refuse("order", "声明未按日志顺序列出一次", "statements are not once each in log order");
@@ -59,8 +60,8 @@ export class Replay {
 
   /** Let a statement count for later ones; unsound ones add no keys, roles or products. */
   async takeIn(logged, sound) {
-    const { typ, body, iss, hash } = logged.statement;
-    this.issuers.set(hash, { iss, subjects: logged.subjects });
+    const { typ, body, iss } = logged.statement;
+    this.issuers.set(logged.hash, { iss, subjects: logged.subjects });
     if (typ === EVENT) this.event(logged);
     else if (!sound) return;
     else if (typ === "key+jwt") await this.ring.apply(body, logged.index, logged.entry.time);

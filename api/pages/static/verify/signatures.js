@@ -5,11 +5,12 @@
 import { edwards } from "@noble/curves/abstract/edwards.js";
 import { ecdsa, weierstrass } from "@noble/curves/abstract/weierstrass.js";
 import { sha512 } from "@noble/hashes/sha2.js";
-import { base64urlText, bigEndian, concatenated, littleEndian, same } from "./encoding.js";
+import { bigEndian, concatenated, hex, littleEndian, same } from "./encoding.js";
 import { sha256 } from "./merkle.js";
 
 export const SIGNATURE_SIZE = 64;
 
+const P256_KEY_SIZE = 65;
 const P25519 = 2n ** 255n - 19n;
 const ORDER_25519 = 2n ** 252n + 27742317777372353535851937790883648493n;
 const EDWARDS25519 = {
@@ -35,6 +36,8 @@ const P256 = {
   Gy: 0x4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5n,
 };
 
+let ed25519Native = null;
+
 /**
  * What verifies signatures here: WebCrypto for what it can do, the fallback for the rest, or for all on request.
  *
@@ -42,7 +45,8 @@ const P256 = {
  */
 export async function chooseSignatures({ fallback = false } = {}) {
   const subtle = fallback ? undefined : globalThis.crypto?.subtle;
-  const native = { ed25519: subtle && (await hasEd25519(subtle)), p256: Boolean(subtle) };
+  if (subtle) ed25519Native ??= hasEd25519(subtle);
+  const native = { ed25519: subtle && (await ed25519Native), p256: Boolean(subtle) };
   return new Signatures(subtle, native);
 }
 
@@ -66,47 +70,80 @@ class Signatures {
     this.subtle = subtle;
     this.native = native;
     this.keys = new Map();
+    this.begun = new Map();
+  }
+
+  /**
+   * Whether a signature over `message` holds under a public key: 32 bytes of an Ed25519 key, 65 of one of P-256.
+   */
+  verify(publicKey, message, signature) {
+    this.checked += 1;
+    const begun = this.begun.get(hex(signature));
+    const sameQuestion = begun !== undefined && same(begun.publicKey, publicKey) && same(begun.message, message);
+    return sameQuestion ? begun.answer : this.answer(publicKey, message, signature);
+  }
+
+  /** Have the browser verify in the background what will be asked for; what it cannot verify itself waits until then. */
+  begin(publicKey, message, signature) {
+    if (!(isP256(publicKey) ? this.native.p256 : this.native.ed25519)) return;
+    const answer = this.answer(publicKey, message, signature);
+    answer.catch(() => null); // whoever asks gets the error
+    this.begun.set(hex(signature), { publicKey, message, answer });
+  }
+
+  /** SHA-256 of something long, in the background where the browser can: cheaper there than here from about 1 kB on. */
+  async hash(bytes) {
+    return this.subtle ? new Uint8Array(await this.subtle.digest("SHA-256", bytes)) : sha256(bytes);
+  }
+
+  answer(publicKey, message, signature) {
+    return isP256(publicKey)
+      ? this.p256(publicKey, message, signature)
+      : this.ed25519(publicKey, message, signature);
   }
 
   /** Whether an Ed25519 signature (R || S) over `message` holds: S < L, A and R canonical and not of small order. */
   async ed25519(publicKey, message, signature) {
-    this.checked += 1;
     if (signature.length !== SIGNATURE_SIZE || littleEndian(signature.subarray(32)) >= ORDER_25519) return false;
     if (!isAcceptablePoint(publicKey) || !isAcceptablePoint(signature.subarray(0, 32))) return false;
     if (!this.native.ed25519) return ed25519Holds(publicKey, message, signature);
-    const key = await this.key(publicKey, "Ed25519", (bytes) =>
+    const key = await this.key(publicKey, (bytes) =>
       this.subtle.importKey("raw", bytes, { name: "Ed25519" }, false, ["verify"]),
     );
     return key !== null && this.subtle.verify({ name: "Ed25519" }, key, signature, message);
   }
 
   /** Whether an ES256 signature (r || s) over `message` holds: 1 <= r < n and 1 <= s <= n / 2. */
-  async p256(x, y, message, signature) {
-    this.checked += 1;
+  async p256(point, message, signature) {
     if (signature.length !== SIGNATURE_SIZE) return false;
     const [r, s] = [bigEndian(signature.subarray(0, 32)), bigEndian(signature.subarray(32))];
     if (!(r >= 1n && r < P256.n && s >= 1n && s <= P256.n / 2n)) return false;
-    const point = concatenated(Uint8Array.of(4), x, y);
     if (!this.native.p256) return p256Holds(point, message, signature);
     const algorithm = { name: "ECDSA", namedCurve: "P-256" };
-    const key = await this.key(point, "P-256", (bytes) =>
+    const key = await this.key(point, (bytes) =>
       this.subtle.importKey("raw", bytes, algorithm, false, ["verify"]),
     );
     return key !== null && this.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, key, signature, message);
   }
 
   /** The browser's key for these bytes, made once; null for bytes that are no key to it. */
-  async key(bytes, kind, make) {
-    const name = kind + base64urlText(bytes);
-    if (!this.keys.has(name)) {
-      try {
-        this.keys.set(name, await make(bytes));
-      } catch (error) {
-        if (!(error instanceof DOMException)) throw error;
-        this.keys.set(name, null);
-      }
-    }
+  key(bytes, make) {
+    const name = hex(bytes);
+    if (!this.keys.has(name)) this.keys.set(name, keyOrNull(make(bytes)));
     return this.keys.get(name);
+  }
+}
+
+function isP256(publicKey) {
+  return publicKey.length === P256_KEY_SIZE;
+}
+
+async function keyOrNull(making) {
+  try {
+    return await making;
+  } catch (error) {
+    if (!(error instanceof DOMException)) throw error;
+    return null;
   }
 }
 

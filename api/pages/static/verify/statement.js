@@ -1,8 +1,7 @@
 // What a producer signed: the issuer-signed JWT of an SD-JWT, read by every rule of formats section 1.
-import { base64urlBytes, hex, isAscii, isLongerThan, utf8 } from "./encoding.js";
+import { base64urlBytes, isAscii, isLongerThan, utf8 } from "./encoding.js";
 import { checkHidden } from "./disclosures.js";
 import { Refusal, SpellingError } from "./errors.js";
-import { sha256 } from "./merkle.js";
 import { SIGNATURE_SIZE } from "./signatures.js";
 import { hasExactly, isObject, strictJson } from "./strict_json.js";
 
@@ -60,11 +59,7 @@ export function parseStatement(text) {
   if (!isObject(body)) refuse("statement-payload", `${claim} 须为对象`, `${claim} is an object`);
   checkHidden(body);
   const signingInput = utf8(text.slice(0, text.lastIndexOf(".")));
-  return {
-    alg, kid, typ, iss, aud, iat, claim, body, signature, signingInput,
-    hash: hex(sha256(utf8(text))),
-    signingHash: hex(sha256(signingInput)),
-  };
+  return { text, alg, kid, typ, iss, aud, iat, claim, body, signature, signingInput };
 }
 
 function readHeader(text) {

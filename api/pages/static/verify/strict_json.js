@@ -12,8 +12,8 @@ const MAX_DIGITS = 15;
 const SMALLEST_EXPONENT = -30n;
 const LARGEST_EXPONENT = 10n ** 17n;
 const NUMBER = /(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:[eE]([+-]?[0-9]+))?/y;
-// A number that is not plainly a small whole one, in text without spaces; the same within a text is looked at for nothing.
-const ODD_NUMBER = /[:,[]-?(?:[0-9]{16}|[0-9]+[.eE])/;
+// A number of 16 digits or with an exponent, in text without spaces; the same within a text is looked at for nothing.
+const ODD_NUMBER = /[:,[]-?(?:[0-9.]{16}|[0-9.]+[eE])/;
 const PLAIN_TEXT = /[^"\\\u0000-\u001f]*/y;
 const SPACE = /[ \t\n\r]*/y;
 const ESCAPES = { '"': '"', "\\": "\\", "/": "/", b: "\b", f: "\f", n: "\n", r: "\r", t: "\t" };
@@ -35,7 +35,7 @@ export function strictJson(bytes) {
  * The object or array that `bytes` plainly are, by the browser's own reader; null when a closer look is needed.
  *
  * Plain is what the browser would write: text that it gives back character for character has no duplicate names, no
- * space, one spelling of everything. Escapes, numbers other than small whole ones and deep nesting are not plain.
+ * space, one spelling of everything. Escapes, deep nesting and numbers of more than 15 digits or dots are not plain.
  */
 function plain(bytes) {
   let text, value;
@@ -53,6 +53,7 @@ function plain(bytes) {
 
 /** A value of `JSON.parse` with Maps for objects; null when it is nested too deeply. */
 function mapped(value, depth) {
+  if (typeof value === "number") return Number.isInteger(value) ? value : new Decimal(String(value));
   if (typeof value !== "object" || value === null) return value;
   if (depth > MAX_DEPTH) return null;
   const members = Array.isArray(value) ? value : Object.entries(value);

@@ -1,6 +1,6 @@
 // Whose chains a statement stands on: from identifiers to subject strings, by rule (formats sections 2 and 7).
 import { SUBJECT_LISTS } from "./disclosures.js";
-import { fromUtf8, hex, isLongerThan, utf8 } from "./encoding.js";
+import { fromUtf8, hex, isLongerThan, remembered, utf8 } from "./encoding.js";
 import { Refusal } from "./errors.js";
 import { sha256 } from "./merkle.js";
 import { EVENT } from "./statement.js";
@@ -49,9 +49,7 @@ export function checkSubject(subject) {
 }
 
 /** How chain lines and the lot index name a subject: SHA-256 of `suyuan/subject/v1\n` + subject string. */
-export function subjectHash(subject) {
-  return sha256(utf8(`suyuan/subject/v1\n${subject}`));
-}
+export const subjectHash = remembered((subject) => sha256(utf8(`suyuan/subject/v1\n${subject}`)));
 
 /** Subjects as the chain lines have them: unique, sorted by hash, 1 to 500, as [subject, hex hash] pairs. */
 export function chainOrder(subjects) {
@@ -129,7 +127,7 @@ function at(where, uri) {
 }
 
 /** The subject string of a lot, plot or logistic unit named by its URI in its one spelling; an item counts as its lot. */
-function subjectOf(uri) {
+const subjectOf = remembered((uri) => {
   let segments = pathOf(uri).split("/");
   if (segments[0] === "01" && segments.length === 6 && segments[4] === "21") {
     if (!SERIAL.test(decoded(segments[5], uri))) {
@@ -144,7 +142,7 @@ function subjectOf(uri) {
     refuse("uri-unknown", uri, "不是批次、地块或物流单元", "names no lot, plot or logistic unit");
   }
   return checkSubject(subject);
-}
+});
 
 function pathOf(uri) {
   const found = isLongerThan(uri, MAX_URI) ? null : URI.exec(uri);

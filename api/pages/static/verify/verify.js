@@ -6,12 +6,13 @@ import { readBundle } from "./bundle.js";
 import { isSameCheckpoint, openCheckpoint, parseCheckpoint } from "./checkpoint.js";
 import { Chains } from "./completeness.js";
 import { openBody } from "./disclosures.js";
-import { hex } from "./encoding.js";
+import { hex, utf8 } from "./encoding.js";
 import { LOT_INDEX, parseEntry } from "./entry.js";
 import { ProofError, Refusal } from "./errors.js";
 import { Findings } from "./findings.js";
 import { verifyItem } from "./item_code.js";
-import { verifyInclusion } from "./merkle.js";
+import { beginKey } from "./keys.js";
+import { Inclusion } from "./merkle.js";
 import { parseNote } from "./note.js";
 import { Replay } from "./replay.js";
 import { parseStatement } from "./statement.js";
@@ -34,6 +35,7 @@ export async function checkCheckpoint(noteText, policy, signatures) {
   const { origin } = parseCheckpoint(note.text);
   const logKey = policy.logKey(origin);
   if (logKey === null) throw new ProofError(`the policy knows no log ${origin}`);
+  for (const key of [logKey, ...policy.witnesses.map((witness) => witness.key)]) key.begin(note, signatures);
   const checkpoint = await openCheckpoint(note, logKey, signatures);
   const final = policy.finals.get(origin) ?? null;
   const isFinal = final !== null && isSameCheckpoint(checkpoint, final);
@@ -55,8 +57,8 @@ export function checkQuorum(checkpoint) {
 }
 
 /** That the entry is this statement's, and the statement meant for this log. */
-export function checkStatementOf(statement, entry, origin) {
-  if (entry.statement !== statement.hash) {
+export function checkStatementOf({ statement, hash, entry, origin }) {
+  if (entry.statement !== hash) {
     refuse("statement-hash", "不是该条目所承诺的声明", "is not the statement its entry commits to");
   }
   if (entry.type !== statement.typ) refuse("statement-type", "类型与条目不符", "is of another type than its entry");
@@ -74,6 +76,8 @@ class Verification {
     this.required = required;
     this.findings = new Findings();
     this.checkpoints = [];
+    this.read = [];
+    this.trees = new Map();
     this.replays = new Map();
     this.logged = [];
     this.indexes = [];
@@ -82,6 +86,7 @@ class Verification {
 
   async report() {
     const { bundle, findings } = this;
+    this.begin();
     for (const error of bundle.malformed) findings.failWith(error, "format", error.where);
     for (const [position, note] of bundle.checkpoints.entries()) {
       this.checkpoints.push(await this.checkpoint(position, note));
@@ -115,6 +120,26 @@ class Verification {
       signatures: this.signatures.checked,
       engine: this.signatures.engine,
     };
+  }
+
+  /** Read all statements; whatever signature may turn out to count, the browser verifies while the rest is checked. */
+  begin() {
+    const keys = new Map(this.policy.registrars.map((one) => [one.kid, one.publicKey]));
+    this.read = this.bundle.statements.map((item) => {
+      if (item === null) return null;
+      try {
+        const statement = parseStatement(item.statement);
+        const { typ, kid, aud, body, signingInput, signature } = statement;
+        const key = keys.get(kid);
+        if (key !== undefined) this.signatures.begin(key.bytes, signingInput, signature);
+        const added = typ === "key+jwt" ? beginKey(body, aud, this.signatures) : null;
+        if (added !== null) keys.set(added.kid, added);
+        return { statement, hash: this.signatures.hash(utf8(item.statement)) };
+      } catch (refusal) {
+        if (!(refusal instanceof Refusal)) throw refusal;
+        return { refusal };
+      }
+    });
   }
 
   async checkpoint(position, note) {
@@ -155,6 +180,14 @@ class Verification {
     return one;
   }
 
+  /** The checkpoint that vouches for the entry of an item. */
+  included(item, entry) {
+    const checkpoint = this.signedRoot(item.checkpoint);
+    if (!this.trees.has(checkpoint)) this.trees.set(checkpoint, new Inclusion(checkpoint.size, checkpoint.root));
+    this.trees.get(checkpoint).verify(entry.leaf, item.index, item.path);
+    return checkpoint;
+  }
+
   async statement(position, item) {
     const verdict = { position, ok: false, index: null, origin: null, typ: null, iss: null, time: null, unopened: 0 };
     if (item === null) return verdict;
@@ -165,18 +198,19 @@ class Verification {
     let [entry, origin, statement] = [null, null, null];
     await findings.noting("inclusion", where, index, () => {
       entry = parseEntry(item.entry);
-      const checkpoint = this.signedRoot(item.checkpoint);
-      verifyInclusion(entry.leaf, index, checkpoint.size, item.path, checkpoint.root);
-      origin = checkpoint.origin;
+      origin = this.included(item, entry).origin;
     });
     await findings.noting("format", where, index, () => {
-      statement = parseStatement(item.statement);
+      const read = this.read[position];
+      if (read.refusal) throw read.refusal;
+      statement = read.statement;
       const opened = openBody(statement.claim, statement.body, item.disclosures);
       this.opened += opened.opened;
       verdict.unopened = opened.unopened;
     });
     if (entry !== null && origin !== null && statement !== null) {
-      await this.judge({ position, origin, index, entry, statement, subjects: [] }, where, before);
+      const hash = hex(await this.read[position].hash);
+      await this.judge({ position, origin, index, entry, statement, hash, subjects: [] }, where, before);
     }
     return Object.assign(verdict, {
       ok: findings.failures.length === before,
@@ -197,7 +231,7 @@ class Verification {
     }
     const replay = this.replays.get(origin);
     const note = (check) => findings.noting("format", where, index, check);
-    await note(() => checkStatementOf(logged.statement, logged.entry, origin));
+    await note(() => checkStatementOf(logged));
     await note(() => replay.inOrder(logged));
     await note(() => replay.signature(logged));
     await note(() => {
@@ -211,8 +245,7 @@ class Verification {
     if (item === null) return null;
     const found = await this.findings.noting("index", `indexes[${position}]`, item.index, () => {
       const entry = parseEntry(item.entry);
-      const checkpoint = this.signedRoot(item.checkpoint);
-      verifyInclusion(entry.leaf, item.index, checkpoint.size, item.path, checkpoint.root);
+      const checkpoint = this.included(item, entry);
       if (entry.index === null) throw new ProofError(`an entry of type ${entry.type}, not ${LOT_INDEX}`);
       const { size, root } = entry.index;
       if (size > item.index) throw new ProofError("the index covers more entries than stand before it");
