@@ -48,6 +48,7 @@ from .routes import (
     scans,
     statements,
     uploads,
+    units,
 )
 from .services import Services, open_services
 from .settings import Settings, load_settings
@@ -64,6 +65,7 @@ ROUTERS = (
     codes.router,
     uploads.router,
     credentials.router,
+    units.router,
     products.router,
     resolver.router,
     log.router,

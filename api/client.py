@@ -209,6 +209,15 @@ class Service:
                 raise Refused(response.status_code, _problem(response), root)
             yield from response.iter_lines()
 
+    def draw_sscc(self, api_key: str, prefix: str, extension: int, count: int) -> list[str]:
+        """The next SSCCs under a company prefix. Not repeated by itself: what was drawn is drawn. Raises Refused."""
+        body = {"prefix": prefix, "extension": extension, "count": count}
+        answer = self._http.post("/api/v1/sscc", json=body, headers=_bearer(api_key))
+        if answer.status_code != 201:
+            raise Refused(answer.status_code, _problem(answer), "SSCC")
+        units: list[str] = answer.json()["units"]
+        return units
+
     def submit(self, lines: Sequence[Line], api_key: str) -> Iterator[Recorded]:
         """Send statements of one issuer, in order; yields each one's place as soon as its receipt has been verified.
 

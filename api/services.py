@@ -43,6 +43,7 @@ from .data_directory import DataDirectory, Identity, ed25519_secret
 from .idempotency import IdempotentRequests
 from .item_codes import ItemCodes
 from .item_states import ItemLookup, no_items
+from .logistic_units import LogisticUnits
 from .notifications import Notifications
 from .rate_limit import RateLimit
 from .scans.clusters import Clusters
@@ -113,6 +114,7 @@ class Services:
     items: ItemLookup = no_items
     scrub: ScrubThread | None = None
     halted: LogHalted | None = None
+    logistic_units: LogisticUnits
     """Why the log refused to sign when it was last asked; None while it signs."""
 
     def check(self) -> None:
@@ -273,6 +275,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         viewings=Viewings(database, clock),
         idempotent=idempotent,
         closed_logs=closed_logs,
+        logistic_units=LogisticUnits(database, names, clock, log.log_id),
         client_limit=RateLimit(settings.client_rate, settings.client_burst),
         credential_limit=RateLimit(settings.credential_rate, settings.credential_burst),
         large_bodies=asyncio.Semaphore(LARGE_BODIES),

@@ -67,6 +67,20 @@ class CodeTileRow(StrictTable, table=True):
     hashes: bytes = Field(sa_type=LargeBinary)
 
 
+class SsccRunRow(StrictTable, table=True):
+    """SSCCs that were drawn: `count` serial references from `first` under a company prefix and an extension digit."""
+
+    __tablename__ = "sscc_run"
+    __table_args__ = strict(Index("sscc_run_of_actor", "actor"))
+
+    prefix: str = Field(sa_type=Text, primary_key=True)
+    extension: int = Field(sa_type=Int64, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    first: int = Field(sa_type=Int64, primary_key=True, sa_column_kwargs={"autoincrement": False})
+    count: int = Field(sa_type=Int64)
+    actor: str = Field(sa_type=Text)
+    created_ms: int = Field(sa_type=Int64)
+
+
 class ServiceKeyRow(StrictTable, table=True):
     """A signing key kept for an actor, sealed under the vault's key."""
 
@@ -196,6 +210,7 @@ api_key = table_of(ApiKeyRow)
 request_nonce = table_of(RequestNonceRow)
 code_secret = table_of(CodeSecretRow)
 code_tile = table_of(CodeTileRow)
+sscc_run = table_of(SsccRunRow)
 service_key = table_of(ServiceKeyRow)
 idempotency = table_of(IdempotencyRow)
 attachment_upload = table_of(AttachmentUploadRow)

@@ -7,7 +7,7 @@ that an item among a million cases is found as fast as among ten.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, RowMapping, select, union_all
@@ -19,6 +19,8 @@ from . import tables
 PACKED, UNPACKED, VOID = "packed", "unpacked", "void"
 WIDEST = (MOST_CODES - 1).bit_length()
 """Spans that a range within one lot's codes can have: 0 to this."""
+UNPACKING = ("common.unpacked",)
+"""Stages that take out."""
 DEEPEST = 6
 """Levels of units within units that are followed."""
 
@@ -126,14 +128,7 @@ class Packing:
 
     def whole(self, units: Iterable[int]) -> list[Inside]:
         """All items in units and in what lies in them."""
-        found: list[Inside] = []
-        level = list(dict.fromkeys(units))
-        for _ in range(DEEPEST):
-            found += [one for unit in level for one in self.contents(unit)]
-            level = [member for unit in level for member in self.members(unit)]
-            if not level:
-                break
-        return found
+        return [one for level in self._levels(units) for unit in level for one in self.contents(unit)]
 
     def known(self, unit: int) -> bool:
         """Whether somebody has packed a unit."""
@@ -146,29 +141,42 @@ class Packing:
 
     def lots(self, units: Iterable[int]) -> set[int]:
         """The lots of all that was ever packed into units and into what lies in them (nodes)."""
-        found: set[int] = set()
+        return {lot for level in self._levels(units) for lot in (*self._by_events(level), *self._by_items(level))}
+
+    def lots_by_items(self, units: Iterable[int]) -> set[int]:
+        """Those of which items were named."""
+        return {lot for level in self._levels(units) for lot in self._by_items(level)}
+
+    def _levels(self, units: Iterable[int]) -> Iterator[list[int]]:
         level = list(dict.fromkeys(units))
-        parent, lot = tables.event_node.alias("parent"), tables.event_node.alias("lot")
         for _ in range(DEEPEST):
-            for some in portions(level):
-                query = (
-                    select(lot.c.node_id)
-                    .join(parent, (parent.c.log_id == lot.c.log_id) & (parent.c.entry == lot.c.entry))
-                    .join(
-                        tables.event, (tables.event.c.log_id == lot.c.log_id) & (tables.event.c.entry == lot.c.entry)
-                    )
-                    .where(
-                        parent.c.node_id.in_(some), parent.c.part == "parent", lot.c.part == "lot",
-                        tables.event.c.corrected_by.is_(None),
-                    )
-                )  # fmt: skip
-                found.update(self._connection.execute(query).scalars())
-                table = tables.item_range.c
-                query = select(table.node_id).where(table.unit.in_(some), table.state == PACKED).distinct()
-                found.update(self._connection.execute(query).scalars())
-            level = [member for unit in level for member in self.members(unit)]
             if not level:
-                break
+                return
+            yield level
+            level = [member for unit in level for member in self.members(unit)]
+
+    def _by_events(self, units: Sequence[int]) -> set[int]:
+        found: set[int] = set()
+        parent, lot, event = tables.event_node.alias("parent"), tables.event_node.alias("lot"), tables.event.c
+        for some in portions(units):
+            query = (
+                select(lot.c.node_id)
+                .join(parent, (parent.c.log_id == lot.c.log_id) & (parent.c.entry == lot.c.entry))
+                .join(tables.event, (event.log_id == lot.c.log_id) & (event.entry == lot.c.entry))
+                .where(
+                    parent.c.node_id.in_(some), parent.c.part == "parent", lot.c.part == "lot",
+                    event.corrected_by.is_(None), event.stage.not_in(UNPACKING),
+                )
+            )  # fmt: skip
+            found.update(self._connection.execute(query).scalars())
+        return found
+
+    def _by_items(self, units: Sequence[int]) -> set[int]:
+        found: set[int] = set()
+        table = tables.item_range.c
+        for some in portions(units):
+            query = select(table.node_id).where(table.unit.in_(some), table.state == PACKED).distinct()
+            found.update(self._connection.execute(query).scalars())
         return found
 
     def void(self, lot: int, first: int, last: int) -> int | None:

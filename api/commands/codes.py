@@ -69,6 +69,27 @@ def codes_export(
     print(f"{number}  {out}")
 
 
+@codes_app.command("sscc")
+def codes_sscc(
+    prefix: Annotated[str, typer.Option(help="厂商识别代码 / GS1 company prefix")],
+    count: Annotated[int, typer.Option(min=1, max=100_000, help="数量 / how many")],
+    url: Url,
+    actor: Owner,
+    out: Annotated[Path | None, typer.Argument(metavar="[FILE.csv]", help="写到何处 / where to write them")] = None,
+    extension: Annotated[int, typer.Option(min=0, max=9, help="扩展位 / extension digit")] = 0,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+) -> None:
+    """取得箱托的 SSCC，每个只给一次。 Draw SSCCs for cases and pallets; each is given once."""
+    from ..packing_line import draw_units
+
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        units = draw_units(producers, actor, prefix, extension, count, out)
+    for unit in units if out is None else [f"{len(units)}  {out}"]:
+        print(unit)
+
+
 @app.command(short_help="单件标签 PDF / labels of items as PDF")
 def labels(
     lot: LotUri,

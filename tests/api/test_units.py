@@ -1,0 +1,129 @@
+"""SSCCs over HTTP: each given once, whoever asks at the same time; units say what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from running_service import FACTORY, GTIN, HOST, House
+from suyuan.api.logistic_units import LogisticUnits
+from suyuan.ledger.database import Database
+from suyuan.qr.sscc import is_sscc
+from suyuan.trace.naming import Names
+from trace_world import Somebody, TraceWorld
+
+PREFIX = "9520001"
+
+
+@dataclass
+class Maker:
+    world: TraceWorld
+    factory: Somebody
+
+
+@pytest.fixture
+def maker(database_url: str) -> Iterator[Maker]:
+    """A factory with a product, on SQLite and on PostgreSQL."""
+    world = TraceWorld(database_url)
+    factory = world.somebody("factory")
+    world.product(factory)
+    yield Maker(world, factory)
+    world.close()
+
+
+def post(house: House, path: str, body: Any, **more: Any) -> httpx.Response:
+    return house.service.http.post(path, json=body, headers=more.get("headers", house.cooperative.headers))
+
+
+def test_each_sscc_is_given_once_and_only_to_whoever_has_the_prefix(house: House) -> None:
+    first = post(house, "/api/v1/sscc", {"prefix": PREFIX, "count": 3}).json()
+    second = post(house, "/api/v1/sscc", {"prefix": PREFIX, "count": 2}).json()
+    numbers = first["units"] + second["units"]
+    assert len(set(numbers)) == 5 and all(is_sscc(one) and one[1:8] == PREFIX for one in numbers)
+    assert (first["first"], first["last"]) == (numbers[0], numbers[2])
+    other = post(house, "/api/v1/sscc", {"prefix": PREFIX, "extension": 7, "count": 1}).json()
+    assert other["units"][0][0] == "7"
+    listed = house.service.http.get("/api/v1/sscc", headers=house.cooperative.headers).json()
+    assert [one["count"] for one in listed] == [3, 2, 1]
+    stranger = house.service.register(FACTORY, ["factory"])
+    refused = post(house, "/api/v1/sscc", {"prefix": PREFIX, "count": 1}, headers=stranger.headers)
+    assert refused.status_code == 403 and refused.json()["rule"] == "sscc-prefix"
+    for wrong in ({"prefix": "12", "count": 1}, {"prefix": PREFIX, "count": 0}, {"prefix": PREFIX},
+                  {"prefix": PREFIX, "count": True}, {"prefix": PREFIX, "count": 1, "more": 1}):  # fmt: skip
+        assert post(house, "/api/v1/sscc", wrong).json()["rule"] == "sscc-form"
+
+
+def test_many_who_draw_at_once_get_different_numbers_on_either_database(maker: Maker) -> None:
+    """Two services on one database, drawing side by side."""
+    world = maker.world
+    rooms = [Database(world.database_url) for _ in range(2)]
+    try:
+        for room in rooms:
+            room.create_all()
+        units = [LogisticUnits(room, Names("trace.example.cn"), world.clock, 1) for room in rooms]
+        with ThreadPoolExecutor(4) as pool:
+            runs = list(pool.map(lambda n: units[n % 2].draw(maker.factory.id, PREFIX, 0, 7), range(12)))
+        numbers = [one for run in runs for one in run.numbers()]
+        assert len(set(numbers)) == 84
+        assert [run.first for run in units[0].runs(maker.factory.id)] == sorted(run.first for run in runs)
+    finally:
+        for room in rooms:
+            room.close()
+
+
+def test_numbers_that_stand_on_the_ledger_already_are_passed_over(maker: Maker) -> None:
+    world, lot = maker.world, maker.world.introduce(maker.factory, "L1", 5)
+    world.record(
+        maker.factory, "common.aggregated", lots=[{"lot": lot, "quantity": 1, "uom": "KGM"}],
+        parent="095200010000000416", kde={"unit_kind": "箱"},
+    )  # fmt: skip
+    units = LogisticUnits(world.database, Names("trace.example.cn"), world.clock, 1)
+    assert units.draw(maker.factory.id, PREFIX, 0, 1).numbers() == ["095200010000000423"]
+    assert units.contents("095200010000000423") is None
+    held = units.contents("095200010000000416")
+    assert held is not None and held.other_lots == (lot,) and not held.lots
+
+
+@pytest.fixture(scope="module")
+def pallet(house: House) -> tuple[str, list[str]]:
+    """A pallet of two cases with six cans each."""
+    lot = f"https://{HOST}/01/{GTIN}/10/UNITS1"
+    record = {
+        "stage": "common.introduced", "time": "2026-01-02T08:00:00+08:00", "place": "520328101", "lot": lot,
+        "quantity": 20, "uom": "H87", "kde": {"goods": "茶叶", "source_kind": "外购", "origin": "湄潭"},
+    }  # fmt: skip
+    assert post(house, "/api/v1/records", record).status_code == 201
+    assert post(house, "/api/v1/codes", {"lot": lot, "count": 20, "sign": True}).status_code == 200
+    drawn = post(house, "/api/v1/sscc", {"prefix": PREFIX, "count": 3}).json()["units"]
+    rows = [
+        {"unit": f"https://{HOST}/00/{sscc}", "lot": lot, "first": 6 * n, "last": 6 * n + 5}
+        for n, sscc in enumerate(drawn[:2])
+    ]
+    packed = {
+        "stage": "common.aggregated", "time": "2026-01-03T08:00:00+08:00", "place": "520328101", "parent": drawn[2],
+        "logistic_units": drawn[:2], "kde": {"unit_kind": "托盘", "pieces_per_case": 6, "cased": rows},
+    }  # fmt: skip
+    answer = post(house, "/api/v1/records", packed)
+    assert answer.status_code == 201, answer.text
+    event = answer.json()["event"]
+    assert event["type"] == "AggregationEvent" and event["childEPCs"] == [row["unit"] for row in rows]
+    return drawn[2], drawn[:2]
+
+
+def test_anybody_can_ask_what_a_pallet_holds(house: House, pallet: tuple[str, list[str]]) -> None:
+    held = house.service.http.get(f"/api/v1/units/{pallet[0]}").json()
+    assert held["units"] == [f"https://{HOST}/00/{sscc}" for sscc in pallet[1]] and held["inside"] is None
+    assert held["lots"] == [
+        {"uri": f"https://{HOST}/01/{GTIN}/10/UNITS1", "items": 12, "ranges": [{"first": 0, "last": 11}]}
+    ]
+    case = house.service.http.get(f"/api/v1/units/{pallet[1][1]}").json()
+    assert case["inside"] == f"https://{HOST}/00/{pallet[0]}" and case["lots"][0]["ranges"] == [
+        {"first": 6, "last": 11}
+    ]
+    for unknown in ("395200010000000011", "395200010000000012", "x"):
+        assert house.service.http.get(f"/api/v1/units/{unknown}").status_code == 404
