@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ..ledger.database import Database
 from .tables import sign_in_delay
@@ -38,41 +39,44 @@ class FailureDelays:
 
     def count(self, limits: Sequence[Limit]) -> int:
         """Milliseconds that are still to be waited, or 0 once the attempt was counted under every limit."""
-        try:
-            return self._count_once(limits)
-        except IntegrityError:  # the first failure of the same thing, twice at the same moment
-            return self._count_once(limits)
-
-    def _count_once(self, limits: Sequence[Limit]) -> int:
-        now = self._clock()
         with self._database.write() as connection:
+            now = self._clock()
             connection.execute(delete(sign_in_delay).where(sign_in_delay.c.last_ms < now - FORGOTTEN_MS))
+            # A row for each before any is locked: of two first failures at once, one waits for the other.
+            none = {"failures": 0, "last_ms": now, "until_ms": 0}
+            for limit in limits:
+                connection.execute(
+                    _insert(connection)
+                    .values(about=limit.about, **none)
+                    .on_conflict_do_nothing(index_elements=["about"])
+                )
             rows = {
                 limit.about: connection.execute(
                     select(sign_in_delay).where(sign_in_delay.c.about == limit.about).with_for_update()
-                ).first()
+                ).one()
                 for limit in limits
             }
-            wait = max((row.until_ms - now for row in rows.values() if row is not None), default=0)
+            wait: int = max(row.until_ms - now for row in rows.values())
             if wait <= 0:
                 for limit in limits:
-                    row = rows[limit.about]
-                    failures = 1 if row is None else row.failures + 1
-                    until = now + min(waiting_ms(failures - limit.free), limit.longest_ms)
-                    values = {"failures": failures, "last_ms": now, "until_ms": until}
-                    if row is None:
-                        connection.execute(insert(sign_in_delay).values(about=limit.about, **values))
-                    else:
-                        change = update(sign_in_delay).where(sign_in_delay.c.about == limit.about)
-                        connection.execute(change.values(**values))
+                    failures = rows[limit.about].failures + 1
+                    wanted = min(waiting_ms(failures - limit.free), limit.longest_ms)
+                    until = now + wanted if wanted else 0
+                    change = update(sign_in_delay).where(sign_in_delay.c.about == limit.about)
+                    connection.execute(change.values(failures=failures, last_ms=now, until_ms=until))
         return max(wait, 0)
 
     def forgive(self, connection: Connection, whole: bytes, one: bytes) -> None:
         """The attempt that was counted succeeded: nothing is held against `whole`, one failure less against `one`."""
         row = sign_in_delay.c
-        connection.execute(delete(sign_in_delay).where(row.about == whole))
+        connection.execute(update(sign_in_delay).where(row.about == whole).values(failures=0, until_ms=0))
         one_less = update(sign_in_delay).where(row.about == one, row.failures > 0)
-        connection.execute(one_less.values(failures=row.failures - 1, until_ms=self._clock()))
+        connection.execute(one_less.values(failures=row.failures - 1, until_ms=0))
+
+
+def _insert(connection: Connection) -> Any:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    return dialect.insert(sign_in_delay)
 
 
 def waiting_ms(beyond: int) -> int:

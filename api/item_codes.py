@@ -177,6 +177,17 @@ class ItemCodes:
             assert drawn.entry is not None  # _find gives committed sets only
             return ProvenItem(serial, drawn.codes.salt(serial), drawn.codes.path(sequence, read_tile), drawn.entry)
 
+    def located(self, path: str) -> tuple[Drawn, int] | None:
+        """The committed set of the item at `path`, and its number; None, after the same work, for one never issued."""
+        with self._database.read() as connection:
+            found = self._find(connection, path)
+        return None if found is None else (found[2], found[1])
+
+    def inner_code(self, path: str) -> str | None:
+        """The inner code of the item at `path`; None for one never issued."""
+        found = self.located(path)
+        return None if found is None else found[0].codes.inner_code(found[1])
+
     def _find(self, connection: Connection, path: str) -> tuple[int, int, Drawn] | None:
         """Node of the lot, number of the item and its committed set; derives one serial, whether it is right or not."""
         where, _, escaped = path.partition("/21/")

@@ -40,6 +40,7 @@ from .clock import wall_clock_ms as wall_clock_ms
 from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
 from .complaints import Complaints
 from .data_directory import DataDirectory, Identity, ed25519_secret
+from .failure_delays import FailureDelays
 from .idempotency import IdempotentRequests
 from .item_codes import ItemCodes
 from .item_states import ItemLookup, no_items
@@ -47,6 +48,8 @@ from .logistic_units import LogisticUnits
 from .notifications import Notifications
 from .rate_limit import RateLimit
 from .scans.clusters import Clusters
+from .scans.inner_codes import InnerCodes
+from .scans.inner_overview import InnerOverview
 from .scans.looking import Looks
 from .scans.recording import Scans
 from .scans.visitors import CityBook, Visitors
@@ -109,6 +112,8 @@ class Services:
     scans: Scans
     looks: Looks
     clusters: Clusters
+    inner_codes: InnerCodes
+    inner_overview: InnerOverview
     guesses: RateLimit
     item_codes: ItemCodes
     items: ItemLookup = no_items
@@ -248,6 +253,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
     notifications = Notifications(database, log, templates, names, clock)
     item_codes = ItemCodes(database, seal, names, clock, log.log_id)
     scans = Scans(database, clock, keep_days=settings.scan_days)
+    looks = Looks(database, scans, _visitors(settings, clock), clock, log.log_id)
     services = Services(
         settings=settings,
         identity=identity,
@@ -299,8 +305,10 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         ),
         complaint_limit=RateLimit(settings.complaints_per_hour / 3600, max(1, round(settings.complaints_per_hour))),
         scans=scans,
-        looks=Looks(database, scans, _visitors(settings, clock), clock, log.log_id),
+        looks=looks,
         clusters=Clusters(database, names, clock, log.log_id),
+        inner_codes=InnerCodes(database, item_codes.inner_code, scans, looks, FailureDelays(database, clock)),
+        inner_overview=InnerOverview(database, names, clock, log.log_id),
         guesses=RateLimit(settings.unknown_serials_per_hour / 3600, max(1, round(settings.unknown_serials_per_hour))),
     )
     try:

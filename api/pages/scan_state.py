@@ -30,3 +30,8 @@ def scan_state(verdict: Verdict, t: Texts) -> ScanState:
         line = t("scan.since", n=first.checks, when=t.pick(moment(first.time_ms)), city=place)
     reasons = tuple(t.pick(reason.text) for reason in verdict.reasons if reason.public)
     return ScanState(_SIGNS.get(verdict.state, "bad"), t(f"scan.{verdict.state}"), line, reasons)
+
+
+def warning(state: State, t: Texts) -> str:
+    """What is said above all else of an item that is void, recalled or not activated; nothing of any other."""
+    return t(f"scan.{state}") if state in ("void", "recalled", "inactive") else ""

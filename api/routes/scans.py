@@ -55,11 +55,11 @@ def clusters_page(request: Request, services: ServicesDep, person: PersonOnPage)
     t = texts(page.lang)
     asked = page.query.get("days", "")
     days = min(90, max(1, int(asked))) if asked.isascii() and asked.isdigit() and len(asked) < 4 else _DAYS
-    sheet = services.clusters.sheet(person.viewer, days)
+    sheets = [source.sheet(person.viewer, days) for source in (services.clusters, services.inner_overview)]
     drawn = draw(services.clusters.found(person.viewer, days)[0], t)
     query = {"days": str(days), "format": "csv", **({"reason": page.query["reason"]} if "reason" in page.query else {})}
     html = render_sheets(
-        page, t("desk.scans"), [sheet], csv="/api/v1/scans/clusters?" + urlencode(query), chain=None,
+        page, t("desk.scans"), sheets, csv="/api/v1/scans/clusters?" + urlencode(query), chain=None,
         lead=t("desk.scans_lead", n=days), drawing=drawn,
     )  # fmt: skip
     return html_answer(html, page)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, select
+from sqlalchemy import ColumnElement, Connection, and_, select
 
 from ...ledger.database import Database
 from ...trace import tables
@@ -67,15 +67,11 @@ class Clusters:
         """
         since = self._clock() - days * _DAY_MS
         table, made, maker = scan.c, tables.node.c, tables.actor.c
-        if viewer.office:
-            mine = maker.county.startswith(viewer.area, autoescape=True) if viewer.area else made.id.is_not(None)
-        else:
-            mine = made.maker == (viewer.actor or "")
         query = (
             select(table.item, table.lot, table.time_ms, table.city, table.device, table.findings)
             .join(tables.node, and_(made.log_id == self._log_id, made.subject == table.lot))
             .outerjoin(tables.actor, and_(maker.log_id == self._log_id, maker.id == made.maker))
-            .where(table.time_ms >= since, table.findings != "", mine)
+            .where(table.time_ms >= since, table.findings != "", of_viewer(viewer))
             .order_by(table.time_ms.desc())
             .limit(MOST_SCANS + 1)
         )
@@ -91,7 +87,7 @@ class Clusters:
         rows: list[tuple[Cell, ...]] = [
             (
                 REASONS[one.reason], Reference("lot", self._names.uri(one.lot), _last(one.lot)), one.serial or None,
-                one.scans, one.devices, _places(one.cities), _time(one.first_ms), _time(one.last_ms),
+                one.scans, one.devices, places(one.cities), local_time(one.first_ms), local_time(one.last_ms),
             )
             for one in found
         ]  # fmt: skip
@@ -108,8 +104,8 @@ class Clusters:
                 {
                     "reason": one.reason, "zh": REASONS[one.reason].zh, "en": REASONS[one.reason].en,
                     "lot": self._names.uri(one.lot), "item": self._names.absolute(one.item) if one.item else None,
-                    "scans": one.scans, "devices": one.devices, "cities": [_city(code) for code in one.cities],
-                    "first": _time(one.first_ms).isoformat(), "last": _time(one.last_ms).isoformat(),
+                    "scans": one.scans, "devices": one.devices, "cities": [city_document(code) for code in one.cities],
+                    "first": local_time(one.first_ms).isoformat(), "last": local_time(one.last_ms).isoformat(),
                 }
                 for one in found
             ],
@@ -128,6 +124,14 @@ _REMARK = Text(
     "gifts travel; a copied code is checked against the goods, the seal and the inner code.",
 )
 _CUT = Text(f"只看了最近 {MOST_SCANS} 次可疑扫码。", f"Only the newest {MOST_SCANS} suspicious scans were looked at.")
+
+
+def of_viewer(viewer: Viewer) -> ColumnElement[bool]:
+    """Which lots (rows of `node` beside their maker's of `actor`) a viewer may be told scans of."""
+    if viewer.office:
+        made, area = tables.node.c.id.is_not(None), viewer.area
+        return tables.actor.c.county.startswith(area, autoescape=True) if area else made
+    return tables.node.c.maker == (viewer.actor or "")
 
 
 def _of_items(connection: Connection, items: Sequence[str], since: int) -> dict[str, list[Mapping[str, Any]]]:
@@ -169,12 +173,14 @@ def _gathered(rows: Sequence[Mapping[str, Any]], around: Mapping[str, Sequence[M
     return sorted(found, key=lambda one: (one.reason == _LEAD, -one.scans, -one.last_ms))
 
 
-def _city(code: str) -> dict[str, Any]:
+def city_document(code: str) -> dict[str, Any]:
+    """A city as JSON values: its division code, and its names where they are known."""
     city = city_of(code)
     return {"code": code} if city is None else {"code": code, "zh": city.name.zh, "en": city.name.en}
 
 
-def _places(codes: Sequence[str]) -> Text:
+def places(codes: Sequence[str]) -> Text:
+    """The names of cities, one after the other."""
     known = [city.name for code in codes[:MOST_PLACES] if (city := city_of(code)) is not None]
     more = "…" if len(codes) > MOST_PLACES else ""
     return Text("、".join(name.zh for name in known) + more, ", ".join(name.en for name in known) + more)
@@ -185,5 +191,6 @@ def _last(lot: str) -> Text:
     return Text(name, name)
 
 
-def _time(ms: int) -> datetime:
+def local_time(ms: int) -> datetime:
+    """A point of time in China's time zone."""
     return datetime.fromtimestamp(ms / 1000, UTC).astimezone(CHINA)

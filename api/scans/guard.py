@@ -12,6 +12,7 @@ from starlette.requests import Request
 from ..edge import client_address, client_of
 from ..item_states import ItemState
 from ..services import Services
+from .inner_codes import InnerAnswer
 from .judging import Verdict
 
 
@@ -37,3 +38,14 @@ def look(request: Request, services: Services, path: str, state: ItemState, *, r
 def lot_of(path: str) -> str:
     """The subject string of the lot of an item's path."""
     return "/".join(unquote(part) for part in path.partition("/21/")[0][1:].split("/"))
+
+
+def inner_check(
+    request: Request, services: Services, path: str, state: ItemState, code: str, *, recalled: bool
+) -> InnerAnswer:
+    """What whoever gives `code` as the inner code of the item at `path` learns by it; that it happened is recorded."""
+    address, trusted = client_address(services, request)
+    bucket = client_of(services, request)
+    return services.inner_codes.check(
+        request, path, lot_of(path), state, code, bucket, address, trusted=trusted, recalled=recalled
+    )

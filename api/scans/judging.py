@@ -20,9 +20,13 @@ from ...trace.schema import CHINA
 from ...trace.story import Text
 from ..item_states import ItemState
 
-State = Literal["first", "before", "implausible", "inactive", "void", "recalled"]
+State = Literal["first", "unsettled", "before", "implausible", "inactive", "void", "recalled"]
+Kind = Literal["page", "nfc", "inner", "inner-wrong"]
+"""What a scan is: a look at the page, one by the item's chip, the right inner code, a wrong one."""
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _EARTH_KM = 6371.0
+_LOOKS = ("page", "nfc")
+"""Kinds of scan by which somebody looks at the outer code."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Thresholds:
     most_devices: int
     window_days: int
     reload_minutes: int
+    inner_failures: int
     region_digits: int
     unknown_serials: int
     programs: tuple[str, ...]
@@ -52,11 +57,12 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Scan:
-    """One scan: when, in which city (division code, None where nobody knows), by which device of that day."""
+    """One scan: when, in which city (division code, None where nobody knows), by which device of that day, and what."""
 
     time_ms: int
     city: str | None
     device: bytes
+    kind: Kind = "page"
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,12 @@ REASONS: Mapping[str, Text] = {
     "devices": Text("扫码的设备过多", "too many devices"),
     "before-shipping": Text("发货之前被扫", "scanned before it was shipped"),
     "opened": Text("内码已验证，外码又被扫", "outer code scanned after the inner one"),
+    "inner-early": Text("未激活或未发货就查了内码", "inner code checked before activation or shipping"),
+    "inner-fails": Text("疑有复制，内码又多次不符", "copies suspected, and inner codes that do not fit"),
+    "inner-wrong": Text("内码多次不符", "several inner codes that do not fit"),
+    "nfc-replayed": Text("芯片链接被再次使用", "a chip's link was used again"),
+    "nfc-forged": Text("芯片信息校验不符", "a chip's message does not hold"),
+    "nfc-foreign": Text("不是这件货的芯片", "a chip of something else"),
     "void": Text("扫的是作废的码", "a void code was scanned"),
     "inactive": Text("扫的是未激活的码", "a code was scanned that is not activated"),
     "diversion": Text("不在经销区域（线索）", "outside the dealers' region (a lead)"),
@@ -142,12 +154,14 @@ def judge(
     recalled: bool = False,
     lot_left: bool = False,
     regions: Collection[str] = (),
+    chip: Reason | None = None,
     limits: Thresholds | None = None,
 ) -> Verdict:
     """What a scan `now` finds, after `earlier` ones (oldest first, at most those of the window).
 
     recalled: a recall is in force. lot_left: something of the lot was shipped or sold without naming items. regions:
-    division codes of those who were sent the lot, none where that is unknown.
+    division codes of those who were sent the lot, none where that is unknown. chip: what is wrong with the message of
+    the item's chip.
     """
     limits = limits or thresholds()
     since = now.time_ms - limits.window_days * _DAY_MS
@@ -157,7 +171,11 @@ def judge(
     again = bool(own)
     if first is not None and first.time_ms in own and first.checks == 1:
         first = None  # one's own check of a moment ago is still the first
-    reasons = [*_impossible(window, limits), *_too_many(window, limits), *_out_of_step(item, now, lot_left)]
+    reasons = [*_impossible(window, limits), *_too_many(window, limits)]
+    opener = any(scan.kind == "inner" and scan.device == now.device for scan in earlier)
+    reasons += _inner_early(item, lot_left) if now.kind == "inner" else _out_of_step(item, now, lot_left, opener)
+    reasons += [chip] if chip is not None else []
+    reasons += _inner_fails(window, limits, suspected=any(reason.public for reason in reasons))
     if regions and now.city and not any(_same(now.city, region, limits) for region in regions):
         reasons.append(Reason("diversion", REASONS["diversion"], public=False))
     return Verdict(_state(item, recalled, first, reasons), first, tuple(reasons), again)
@@ -210,19 +228,21 @@ def _too_many(window: Sequence[Scan], limits: Thresholds) -> list[Reason]:
     return found
 
 
-def _out_of_step(item: ItemState, now: Scan, lot_left: bool) -> list[Reason]:
-    """What the life of the item forbids: a scan of a void or sleeping code, before shipping, or after opening."""
+def _out_of_step(item: ItemState, now: Scan, lot_left: bool, opener: bool) -> list[Reason]:
+    """What the life of the item forbids: a scan of a void or sleeping code, before shipping, or after opening.
+
+    opener: whoever looks gave the inner code before.
+    """
     if item.state in ("void", "issued"):
         slug = "void" if item.state == "void" else "inactive"
         return [Reason(slug, REASONS[slug], public=False)]
     found = []
-    gone = item.shipped_ms is not None or item.state in ("shipped", "sold", "returned") or lot_left
-    if not gone or (item.shipped_ms is not None and now.time_ms < item.shipped_ms):
+    if not _gone(item, lot_left) or (item.shipped_ms is not None and now.time_ms < item.shipped_ms):
         text = Text(
             "账本上它还没有发货，却已有人扫码。", "the ledger says it was not shipped yet, and somebody scans it."
         )
         found.append(Reason("before-shipping", text))
-    if item.inner_checked_ms is not None and item.inner_checked_ms < now.time_ms:
+    if now.kind in _LOOKS and not opener and item.inner_checked_ms is not None and item.inner_checked_ms < now.time_ms:
         when = moment(item.inner_checked_ms)
         text = Text(
             f"内码已在 {when.zh} 验证过，说明包装可能已被打开。若不是您打开的，请勿购买或食用。",
@@ -231,6 +251,39 @@ def _out_of_step(item: ItemState, now: Scan, lot_left: bool) -> list[Reason]:
         )
         found.append(Reason("opened", text))
     return found
+
+
+def _inner_early(item: ItemState, lot_left: bool) -> list[Reason]:
+    """An inner code can only be read after the goods were opened: not before they are activated and left the maker."""
+    if item.state == "void":
+        return [Reason("void", REASONS["void"], public=False)]
+    if item.state != "issued" and _gone(item, lot_left):
+        return []
+    text = Text(
+        "账本上它还没有激活或发货，内码却已有人查：内码可能已外泄。",
+        "the ledger says it is not activated or shipped yet, and somebody has its inner code: that may have leaked.",
+    )
+    return [Reason("inner-early", text)]
+
+
+def _inner_fails(window: Sequence[Scan], limits: Thresholds, *, suspected: bool) -> list[Reason]:
+    """Wrong inner codes: several are a lead, and a sign of copies where copies are suspected anyway."""
+    fails = sum(scan.kind == "inner-wrong" for scan in window)
+    if fails < limits.inner_failures:
+        return []
+    if not suspected:
+        return [Reason("inner-wrong", REASONS["inner-wrong"], public=False)]
+    text = Text(
+        f"{limits.window_days} 天内有 {fails} 次输入的内码与它不符：手里的可能是复制品。",
+        f"{fails} inner codes that are not its own were given within {limits.window_days} days: what people hold may "
+        "be copies.",
+    )
+    return [Reason("inner-fails", text)]
+
+
+def _gone(item: ItemState, lot_left: bool) -> bool:
+    """Whether the item left its maker, as far as the ledger says."""
+    return item.shipped_ms is not None or item.state in ("shipped", "sold", "returned") or lot_left
 
 
 def _same(city: str, region: str, limits: Thresholds) -> bool:

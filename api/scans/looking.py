@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from sqlalchemy import select
 from starlette.requests import Request
@@ -37,28 +38,41 @@ class Looks:
 
         lot: subject string. bucket, address: whose look it is; trusted: whether a proxy of ours said so.
         """
-        now = Scan(
-            self._clock(),
-            self._visitors.city(request, address, trusted=trusted),
-            self._visitors.device(bucket, request),
-        )
+        now = self.seen(request, bucket, address, trusted=trusted)
+        if state.inner_checked_ms is None:
+            state = replace(state, inner_checked_ms=self._scans.opened(item))
         first, earlier = self._scans.earlier(item)
-        left, regions = self._sent(lot)
+        left, regions = self.sent(lot)
         verdict = judge(state, first, earlier, now, recalled=recalled, lot_left=left, regions=regions)
-        if self._visitors.is_person(request):
-            self._scans.note(item, lot, now, verdict)
+        if not self._visitors.is_person(request):
+            return verdict
+        if verdict.state == "first" and not verdict.again:
+            earliest = self._scans.first(item, lot, now, verdict)
+            if earliest is not False:
+                return verdict if earliest else replace(verdict, state="unsettled")
+            first, earlier = self._scans.earlier(item)  # somebody was faster
+            verdict = judge(state, first, earlier, now, recalled=recalled, lot_left=left, regions=regions)
+        self._scans.note(item, lot, now, verdict)
         return verdict
 
     def guessed(self, request: Request, lot: str, bucket: str, address: str, *, trusted: bool) -> None:
         """Note that somebody asked for a serial that the lot never had."""
-        seen = Scan(
+        seen = self.seen(request, bucket, address, trusted=trusted)
+        self._scans.note("", lot, seen)
+
+    def seen(self, request: Request, bucket: str, address: str, *, trusted: bool) -> Scan:
+        """What is known of a scan that happens now."""
+        return Scan(
             self._clock(),
             self._visitors.city(request, address, trusted=trusted),
             self._visitors.device(bucket, request),
         )
-        self._scans.note("", lot, seen)
 
-    def _sent(self, lot: str) -> tuple[bool, list[str]]:
+    def bucket(self, bucket: str) -> bytes:
+        """The bucket of an address as it may be kept: a hash that tells nothing once the day has ended."""
+        return self._visitors.hashed(bucket)
+
+    def sent(self, lot: str) -> tuple[bool, list[str]]:
         """Whether anything of a lot was shipped or sold, and the division codes of dealers and retailers it went to."""
         sent, sold, actor = tables.transfer.c, tables.sale.c, tables.actor.c
         with self._database.read() as connection:

@@ -2,15 +2,21 @@
 
 When the queue is full a scan is dropped and counted: no page waits for the database because many people scan. What is
 still in the queue counts for the pages of this process at once.
+
+One scan of an item is not like the others: the first, of which its page says that it is the first. Of all processes
+and hosts one may say so, so that page waits until the database has settled who: correct goes before fast here. All who
+wait are settled together, and nobody waits for longer than `SETTLE_S`.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +25,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ...ledger.database import Database, DatabaseUnavailable
 from .judging import First, Scan, Verdict, thresholds
-from .tables import scan, scanned_item
+from .tables import inner_check, scan, scan_kind, scanned_item
 
 logger = logging.getLogger("suyuan.scans")
 
 MOST_WAITING = 10_000
 MOST_EARLIER = 200
 """Earlier scans of an item that are looked at."""
+SETTLE_S = 1.5
+"""How long a page waits to hear whether its scan is the first."""
 _BATCH, _LINGER_S = 500, 0.2
+_LAST_S = 10.0
+"""How long a service that ends goes on trying to write what waits."""
 _DAY_MS = 86_400_000
 _FORGET_EVERY_S = 3600.0
 
@@ -42,6 +52,17 @@ class Noted:
     again: bool = False
 
 
+class _Claim:
+    """A scan that may be the first of its item, while that is being settled."""
+
+    def __init__(self, noted: Noted) -> None:
+        self.noted = noted
+        self.first: bool | None = None
+        self.settled = threading.Event()
+        self.left = False
+        """Nobody waits for the answer any more."""
+
+
 class Scans:
     """The scans of one service."""
 
@@ -54,9 +75,12 @@ class Scans:
         self._most_waiting = most_waiting
         self._waiting: deque[Noted] = deque()
         self._writing: Sequence[Noted] = ()
+        self._claims: list[_Claim] = []
         self._lock = threading.Lock()
-        self._news = threading.Event()
+        self._news = threading.Condition(self._lock)
+        self._due = 0.0
         self._stopping = False
+        self._give_up = math.inf
         self._thread: threading.Thread | None = None
         self.dropped = 0
         """How many scans were dropped since the start, for want of room."""
@@ -71,12 +95,13 @@ class Scans:
         with self._database.read() as connection:
             row = connection.execute(select(scanned_item).where(scanned_item.c.item == item)).first()
             query = (
-                select(scan.c.time_ms, scan.c.city, scan.c.device)
+                select(scan.c.time_ms, scan.c.city, scan.c.device, scan_kind.c.kind)
+                .outerjoin(scan_kind, scan_kind.c.id == scan.c.id)
                 .where(scan.c.item == item, scan.c.time_ms >= since)
                 .order_by(scan.c.time_ms.desc())
                 .limit(MOST_EARLIER)
             )
-            found = [Scan(one.time_ms, one.city, one.device) for one in connection.execute(query)]
+            found = [Scan(one.time_ms, one.city, one.device, one.kind or "page") for one in connection.execute(query)]
         first = None if row is None else First(row.first_ms, row.first_city, row.checks)
         for one in waiting:
             if one.scan not in found:
@@ -87,6 +112,12 @@ class Scans:
                     first = First(first.time_ms, first.city, first.checks + 1)
         return first, sorted(found, key=lambda one: one.time_ms)
 
+    def opened(self, item: str) -> int | None:
+        """When the inner code of an item was first given rightly (ms)."""
+        with self._database.read() as connection:
+            query = select(inner_check.c.first_ms).where(inner_check.c.item == item)
+            return connection.execute(query).scalar_one_or_none()
+
     def note(self, item: str, lot: str, seen: Scan, verdict: Verdict | None = None) -> bool:
         """Have a scan written soon; False when it was dropped. Never waits."""
         noted = Noted(item, lot, seen, verdict.slugs if verdict else "guessing", verdict is not None and verdict.again)
@@ -94,9 +125,32 @@ class Scans:
             if len(self._waiting) >= self._most_waiting:
                 self.dropped += 1
                 return False
-            self._waiting.append(noted)
-        self._news.set()
+            self._queue([noted])
         return True
+
+    def first(self, item: str, lot: str, seen: Scan, verdict: Verdict, patience_s: float = SETTLE_S) -> bool | None:
+        """Whether this scan is the first of its item, in whichever process others are; it is written then.
+
+        False: somebody was faster, and nothing is written of this one. None: the database has not said within
+        `patience_s`; the scan is written as soon as it can be.
+        """
+        claim = _Claim(Noted(item, lot, seen, verdict.slugs))
+        with self._lock:
+            self._claims.append(claim)
+            self._news.notify()
+        if self._thread is None:
+            self.settle()
+        claim.settled.wait(patience_s)
+        with self._lock:
+            claim.left = claim.first is None
+            return claim.first
+
+    def _queue(self, several: Sequence[Noted]) -> None:
+        """Under the lock."""
+        if not self._waiting:
+            self._due = time.monotonic() + _LINGER_S
+            self._news.notify()
+        self._waiting.extend(several)
 
     # ------------------------------------------------------------ the writer
 
@@ -107,28 +161,71 @@ class Scans:
 
     def stop(self) -> None:
         """Write what waits, and end."""
-        self._stopping = True
-        self._news.set()
+        with self._lock:
+            self._stopping = True
+            self._give_up = time.monotonic() + _LAST_S
+            self._news.notify()
         if self._thread is not None:
-            self._thread.join(10)
+            self._thread.join()
 
     def _run(self) -> None:
-        since_forgetting = _FORGET_EVERY_S
+        forgotten = -math.inf
         while True:
-            arrived = self._news.wait(_FORGET_EVERY_S)
-            self._news.clear()
-            if not self._stopping:
-                threading.Event().wait(_LINGER_S)
-            since_forgetting += _LINGER_S if arrived else _FORGET_EVERY_S
+            self._wait(forgotten + _FORGET_EVERY_S)
             try:
-                self.write()
-                if since_forgetting >= _FORGET_EVERY_S:
+                self.settle()
+                if self._stopping or time.monotonic() >= self._due:
+                    self.write()
+                if time.monotonic() >= forgotten + _FORGET_EVERY_S:
                     self.forget()
-                    since_forgetting = 0.0
+                    forgotten = time.monotonic()
             except DatabaseUnavailable as error:
-                logger.warning("scans not written", extra={"reason": str(error)})
-            if self._stopping:
+                logger.warning("scans not written", extra={"reason": str(error), "waiting": len(self._waiting)})
+                time.sleep(_LINGER_S)
+            if self._stopping and (time.monotonic() >= self._give_up or not (self._claims or self._waiting)):
                 return
+
+    def _wait(self, forget_at: float) -> None:
+        """Until there is something to settle, or to write for long enough, or to forget."""
+        with self._lock:
+            while not (self._claims or self._stopping):
+                until = self._due if self._waiting else forget_at
+                left = min(until, forget_at) - time.monotonic()
+                if left <= 0:
+                    return
+                self._news.wait(left)
+
+    def settle(self) -> None:
+        """Say of every scan that waits to hear it whether it is the first of its item. Raises DatabaseUnavailable."""
+        with self._lock:
+            claims, self._claims = self._claims[:_BATCH], self._claims[_BATCH:]
+        if not claims:
+            return
+        earliest = {claim.noted.item: claim for claim in reversed(claims)}
+        try:
+            with self._database.write() as connection:
+                won = self._take(connection, earliest)
+        except DatabaseUnavailable:
+            with self._lock:
+                self._claims = [*(claim for claim in claims if not claim.left), *self._claims]
+                self._queue([claim.noted for claim in claims if claim.left])
+            raise
+        with self._lock:
+            for claim in claims:
+                claim.first = earliest[claim.noted.item] is claim and claim.noted.item in won
+            self._queue([claim.noted for claim in claims if claim.left and not claim.first])
+        for claim in claims:
+            claim.settled.set()
+
+    def _take(self, connection: Connection, claims: Mapping[str, _Claim]) -> set[str]:
+        """Make the rows of items that had none, and of their first scans; which items these are."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        fresh = [{**_item_row(claims[item].noted), "checks": 1} for item in sorted(claims)]
+        query = dialect.insert(scanned_item).values(fresh).on_conflict_do_nothing(index_elements=["item"])
+        won = set(connection.execute(query.returning(scanned_item.c.item)).scalars())
+        if won:
+            insert_scans(connection, [claims[item].noted for item in sorted(won)])
+        return won
 
     def write(self) -> int:
         """Write everything that waits; how many scans. What cannot be written waits on. Raises DatabaseUnavailable."""
@@ -152,25 +249,14 @@ class Scans:
             written += len(batch)
 
     def _insert(self, connection: Connection, batch: Sequence[Noted]) -> None:
-        rows = [
-            {
-                "id": secrets.token_hex(12), "item": one.item, "lot": one.lot, "time_ms": one.scan.time_ms,
-                "city": one.scan.city, "device": one.scan.device, "findings": one.findings,
-            }
-            for one in batch
-        ]  # fmt: skip
-        connection.execute(insert(scan), rows)
+        insert_scans(connection, batch)
         self._count(connection, [one for one in batch if one.item and not one.again])
 
     def _count(self, connection: Connection, checks: Iterable[Noted]) -> None:
         """Add each check of its own to its item, whose row the first one makes, whichever process comes first."""
         counted: dict[str, dict[str, Any]] = {}
         for one in checks:
-            fresh = {
-                "item": one.item, "lot": one.lot, "first_ms": one.scan.time_ms, "first_city": one.scan.city,
-                "checks": 0,
-            }  # fmt: skip
-            counted.setdefault(one.item, fresh)["checks"] += 1
+            counted.setdefault(one.item, {**_item_row(one), "checks": 0})["checks"] += 1
         if not counted:
             return
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
@@ -184,6 +270,8 @@ class Scans:
         """Delete scans older than they are kept, and the cities of first checks as old; how many scans."""
         before = self._clock() - self._keep_ms
         with self._database.write() as connection:
+            old = select(scan.c.id).where(scan.c.time_ms < before)
+            connection.execute(delete(scan_kind).where(scan_kind.c.id.in_(old)))
             gone = connection.execute(delete(scan).where(scan.c.time_ms < before)).rowcount
             connection.execute(
                 update(scanned_item)
@@ -191,3 +279,26 @@ class Scans:
                 .values(first_city=None)
             )
         return int(gone)
+
+
+def insert_scans(connection: Connection, batch: Sequence[Noted]) -> None:
+    """Write scans, and of those that were more than a look at a page, what they were."""
+    rows = [
+        {
+            "id": secrets.token_hex(12), "item": one.item, "lot": one.lot, "time_ms": one.scan.time_ms,
+            "city": one.scan.city, "device": one.scan.device, "findings": one.findings,
+        }
+        for one in batch
+    ]  # fmt: skip
+    connection.execute(insert(scan), rows)
+    kinds = [
+        {"id": row["id"], "kind": one.scan.kind}
+        for row, one in zip(rows, batch, strict=True)
+        if one.scan.kind != "page"
+    ]
+    if kinds:
+        connection.execute(insert(scan_kind), kinds)
+
+
+def _item_row(one: Noted) -> dict[str, Any]:
+    return {"item": one.item, "lot": one.lot, "first_ms": one.scan.time_ms, "first_city": one.scan.city}

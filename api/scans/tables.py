@@ -1,6 +1,6 @@
-"""What is kept of scans: for each item when it was first checked, and for a time what each scan was, without persons.
+"""What is kept of scans: when an item and its inner code were first checked, and for a time what each scan was.
 
-No address is kept and no fingerprint: a hash under a salt that is thrown away every day, and a city.
+No person, no address and no fingerprint is kept: a hash under a salt that is thrown away every day, and a city.
 """
 
 from __future__ import annotations
@@ -44,5 +44,33 @@ class ScanRow(StrictTable, table=True):
     findings: str = Field(sa_type=Text)  # slugs of `judging.REASONS`, by spaces
 
 
+class ScanKindRow(StrictTable, table=True):
+    """What a scan was when it was more than a look at a page; goes with its scan."""
+
+    __tablename__ = "scan_kind"
+    __table_args__ = strict(
+        Index("scan_kind_of", "kind"),
+        CheckConstraint("kind IN ('nfc', 'inner', 'inner-wrong')", name="scan_kind_known"),
+    )
+
+    id: str = Field(sa_type=Text, primary_key=True)  # of the scan
+    kind: str = Field(sa_type=Text)
+
+
+class InnerCheckRow(StrictTable, table=True):
+    """An item whose inner code somebody gave rightly. It outlives the scans: when and in which city that was first."""
+
+    __tablename__ = "inner_check"
+    __table_args__ = strict(Index("inner_check_of_lot", "lot"))
+
+    item: str = Field(sa_type=Text, primary_key=True)  # path of the item
+    lot: str = Field(sa_type=Text)  # subject string of its lot
+    first_ms: int = Field(sa_type=Int64)
+    first_city: str | None = Field(default=None, sa_type=Text)
+    checks: int = Field(sa_type=Int64)
+
+
 scanned_item = table_of(ScannedItemRow)
 scan = table_of(ScanRow)
+scan_kind = table_of(ScanKindRow)
+inner_check = table_of(InnerCheckRow)

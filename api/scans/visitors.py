@@ -107,8 +107,11 @@ class Visitors:
 
     def device(self, bucket: str, request: Request) -> bytes:
         """16 bytes that are the same for one device during one day, and tell nothing about it afterwards."""
-        about = f"{bucket}\n{request.headers.get('user-agent', '')}".encode()
-        return hmac.new(self._todays_salt(), about, hashlib.sha256).digest()[:16]
+        return self.hashed(f"{bucket}\n{request.headers.get('user-agent', '')}")
+
+    def hashed(self, about: str) -> bytes:
+        """16 bytes in place of a text, the same during one day and in all processes."""
+        return hmac.new(self._todays_salt(), about.encode(), hashlib.sha256).digest()[:16]
 
     def _todays_salt(self) -> bytes:
         """The salt of the day in China; made by the process that needs it first, the older ones deleted."""
