@@ -91,7 +91,7 @@ def _measured(database: Database, engine: str, lots: int) -> list[Row]:
     rows = [_row(f"a recall of {lots:,} lots looked at beforehand, {engine}", _previewed(database, templates, office))]
     start = perf_counter()
     with database.write() as connection:
-        Recalls(connection, 1).apply(_BODY, _OFFICE, lots + 10, 1, [1])
+        Recalls(connection, 1).apply(_BODY, _OFFICE, lots + 10, 1, {1: None})
     rows.append(_row(f"a recall of {lots:,} lots in force, {engine}", perf_counter() - start))
     start = perf_counter()
     with database.read() as connection:

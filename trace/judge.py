@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
 from ..ledger import tables as ledger_tables
 from ..ledger.errors import Refusal
@@ -23,18 +23,24 @@ from .code_sets import check_form as check_codes_form
 from .custody import Effects, check_custody, effects
 from .delegation import CREDENTIAL_TYPE
 from .erasure import LABELS, Erased, check_erasure, check_form
-from .item_ranges import CASED, RANGES, check_items
+from .item_ranges import CASED, RANGES, check_items, named_items
 from .key_rows import key_record, key_row
 from .naming import Names
 from .notices import check_notice
+from .packing import Packing, items_in, touches
 from .parties import check_actor, check_credential
 from .projection import Coming, Logged, Projection
-from .recalls import MOVING, RETURNED, check_recall
+from .recalls import MOVING, RETURNED, Ranges, check_recall
 from .record import Record, decompose
 from .schema import parse_time
+from .tables import MICRO
 from .template import PACKING, Stage, Templates
 
 MAX_AHEAD_MS = 600_000  # formats section 7: event time at most 10 minutes ahead of log time
+
+
+Blocked = tuple[int, Row, Ranges | None]
+"""Node of a lot, a recall in force that affects it, the items that it means (None: all of the lot)."""
 
 
 @dataclass(frozen=True)
@@ -263,26 +269,52 @@ class Judge:
         recalls = self._projection.recalls
         if stage.kind not in MOVING or not recalls.in_force or record.get("backfilled"):
             return
-        leaving = [subject for (subject, holder), amount in change.held.items() if amount < 0 and holder == actor]
+        leaving = {
+            subject: -amount for (subject, holder), amount in change.held.items() if amount < 0 and holder == actor
+        }
         nodes = {node["id"]: node for subject in leaving if (node := self._projection.nodes.get(subject)) is not None}
+        goods = self._goods(record, stage)
+        nodes |= {lot: node for lot in goods.keys() - nodes.keys() if (node := self._node(lot)) is not None}
         found = recalls.blocking(nodes.keys())
         receiver = record.get("receiver")
-        if found is not None and stage.disposition == RETURNED and receiver is not None:
-            issuer = found[1]["issuer"]
-            stuck = {key for key, node in nodes.items() if not self._may_recover(node, actor, receiver, issuer)}
-            found = recalls.blocking(stuck)
-        if found is None:
+        if stage.disposition == RETURNED and receiver is not None:
+            found = [one for one in found if not self._may_recover(nodes[one[0]], actor, receiver, one[1]["issuer"])]
+        found = [
+            one for one in found if _means(one[2], goods.get(one[0], []), leaving.get(nodes[one[0]]["subject"], 0))
+        ]
+        if not found:
             return
-        node, recall = nodes[found[0]], found[1]
+        node, recall, meant = nodes[found[0][0]], found[0][1], found[0][2]
+        which_zh, which_en = ("", "") if meant is None else _which(meant)
         uri, name, level = self._names.uri(node["subject"]), recall["id"], recall["level"]
         raise Refusal(
             "lot-recalled", field=change.touched.get(node["subject"], (None, ""))[1],
-            zh=f"{uri} 属于召回 {name}（{level} 级），不得发运、销售或加工。请就地封存，退回给您的供货者或生产者"
-            f"（退货），或销毁并记录（出库处置）",
-            en=f"{uri} is under the recall {name} (level {level}): it is not shipped, sold or processed. "
+            zh=f"{uri} 属于召回 {name}（{level} 级）{which_zh}，不得发运、销售或加工。请就地封存，退回给您的供货者"
+            f"或生产者（退货），或销毁并记录（出库处置）",
+            en=f"{uri} is under the recall {name} (level {level}){which_en}: it is not shipped, sold or processed. "
             "Keep it apart, return it to whoever sent it to you or to its maker, or destroy it and record that",
             expected="common.returned to its sender or maker, or common.disposed", status_hint="conflict",
         )  # fmt: skip
+
+    def _goods(self, record: Record, stage: Stage) -> dict[int, list[tuple[int, int]]]:
+        """The items that a record names by number or by the case or pallet they lie in, by the node of their lot."""
+        projection = self._projection
+        projection.flush_items()
+        packing = Packing(self._connection, self._log.log_id)
+        units = [projection.nodes.get(self._names.subject(uri, "")) for uri in record.get("logistic_units", ())]
+        goods: dict[int, list[tuple[int, int]]] = {}
+        for inside in packing.whole(unit["id"] for unit in units if unit is not None):
+            goods.setdefault(inside.lot, []).append((inside.first, inside.last))
+        for named in named_items(record, stage, self._names):
+            lot = projection.nodes.get(named.lot)
+            if lot is not None:
+                goods.setdefault(lot["id"], []).append((named.first, named.last))
+        return goods
+
+    def _node(self, node: int) -> Row | None:
+        """A node by its number."""
+        query = select(tables.node.c.subject).where(tables.node.c.id == node)
+        return self._projection.nodes.get(self._connection.execute(query).scalar_one())
 
     def _may_recover(self, node: Row, sender: str, receiver: str, issuer: str) -> bool:
         """Whether goods under recall may go back to `receiver`: its maker, the recall's issuer, or who sent them."""
@@ -386,3 +418,22 @@ def check_signature(statement: Statement, key: PublicKey) -> None:
             "signature", field="/signature", zh="签名不成立", en="the signature does not hold",
             expected="a signature by the key that kid names, over header.payload as sent", status_hint="unauthorized",
         )  # fmt: skip
+
+
+def _means(meant: Ranges | None, goods: list[tuple[int, int]], leaving_micro: int) -> bool:
+    """Whether a recall of these items of a lot (None: of all) means what leaves.
+
+    Goods whose items nobody names, by number or by the case they lie in, may be any.
+    """
+    if meant is None or items_in(goods) * MICRO < leaving_micro:
+        return True
+    return any(touches(first, last, meant) for first, last in goods)
+
+
+def _which(meant: Ranges) -> tuple[str, str]:
+    """Of which items a recall is, for whoever may ship the others when they are named."""
+    some = ", ".join(f"{first}–{last}" for first, last in meant[:5]) + ("…" if len(meant) > 5 else "")
+    return (
+        f"，召回的单件序号是 {some}；其余的写明单件（item_ranges）或箱托（logistic_units）即可发运",
+        f", of the items {some}; the others go on when items or cases are named",
+    )

@@ -228,3 +228,12 @@ def _beyond(one: Inside, low: int, high: int) -> Iterable[Inside]:
 def touches(first: int, last: int, ranges: Iterable[tuple[int, int]]) -> bool:
     """Whether any of the numbers `first` to `last` is in one of the ranges."""
     return any(first <= high and last >= low for low, high in ranges)
+
+
+def items_in(ranges: Iterable[tuple[int, int]]) -> int:
+    """How many numbers are in ranges, each counted once."""
+    total, after = 0, -1
+    for first, last in sorted(ranges):
+        total += max(0, last - max(first, after) + 1)
+        after = max(after, last + 1)
+    return total

@@ -20,7 +20,7 @@ from .delegation import Delegation, delegations_to, holder
 from .item_ranges import CASED, RANGES, item_rows, names_parent
 from .naming import Names
 from .packing import Packing, since_of
-from .recalls import Recalls
+from .recalls import Recalls, meant_items
 from .record import SIDES, Record, decompose, quantity_list
 from .schema import parse_time
 from .template import PACKING, Stage, Templates
@@ -396,8 +396,9 @@ class Projection:
 
     def _apply_recall(self, logged: Logged) -> None:
         self._write_flows()
-        lots = [self.nodes.get(self._names.subject(uri, "")) for uri in logged.body["lots"]]
-        nodes = [lot["id"] for lot in lots if lot is not None]
+        body = logged.body
+        lots = [(uri, self.nodes.get(self._names.subject(uri, ""))) for uri in body["lots"]]
+        nodes = {lot["id"]: meant_items(body, uri) for uri, lot in lots if lot is not None}
         self.recalls.apply(logged.body, logged.issuer, logged.index, logged.time_ms, nodes)
 
     def _apply_notice(self, logged: Logged) -> None:

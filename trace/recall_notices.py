@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from .gathering import Gathered, Seen
 from .naming import Names
+from .recalls import meant_items
 from .schema import parse_time
 from .story import LedgerPlace, Party, RecallNotice, Text
 
@@ -41,7 +42,7 @@ def recall_notices(
             continue
         body = newest[recall_id].body
         contact = body.get("contact")
-        ranges = [item for seen in lots.values() for item in seen.body.get("items", ()) if item["lot"] == own]
+        meant = meant_items(lots[own].body, own) if own in lots else None
         yield RecallNotice(
             id=recall_id,
             level=body["level"],
@@ -52,6 +53,6 @@ def recall_notices(
             issued=issued,
             own=own in lots,
             through=tuple(name_of(uri) for uri in lots if uri != own),
-            items=tuple(sorted({(item["first"], item["last"]) for item in ranges})),
+            items=meant or (),
             place=place(newest[recall_id]),
         )

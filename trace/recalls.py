@@ -7,6 +7,7 @@ recalled, as every shipment does, costs one look and never a walk.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -210,6 +211,19 @@ def _check_sequence(body: Mapping[str, Any], issuer: str, found: Sequence[Row], 
                 )  # fmt: skip
 
 
+Ranges = tuple[tuple[int, int], ...]
+"""First and last sequence number of items, both included."""
+
+
+def meant_items(body: Mapping[str, Any], uri: str) -> Ranges | None:
+    """The items of a lot that a recall's body means, in order; None where it means all of the lot."""
+    named = [item for item in body.get("items", ()) if item["lot"] == uri]
+    scope = body["scope"]
+    if not named and scope["kind"] == "item" and scope["lot"] == uri:
+        named = [scope]
+    return tuple(sorted({(one["first"], one["last"]) for one in named})) or None
+
+
 def _fault(rule: str, field: str, zh: str, en: str, expected: str = "") -> Refusal:
     return Refusal(rule, field=field, zh=zh, en=en, expected=expected, status_hint="unprocessable")
 
@@ -263,23 +277,25 @@ class Recalls:
         query = select(table.node_id).where(table.log_id == self._log_id, table.recall == number, table.part == "named")
         return set(self._connection.execute(query).scalars())
 
-    def blocking(self, nodes: Collection[int]) -> tuple[int, Row] | None:
-        """Of these nodes the first that a recall in force affects, and that recall; exercises block nothing."""
+    def blocking(self, nodes: Collection[int]) -> list[tuple[int, Row, Ranges | None]]:
+        """The recalls in force that affect these nodes, each with the items it means, None for all of a lot.
+
+        Exercises block nothing.
+        """
         if not nodes or not self.in_force:
-            return None
+            return []
         lot, recall = tables.recall_lot.c, tables.recall.c
         query = (
-            select(lot.node_id, tables.recall)
+            select(lot.node_id, lot.meant, tables.recall)
             .join(tables.recall, (recall.log_id == lot.log_id) & (recall.number == lot.recall))
             .where(
                 lot.log_id == self._log_id, lot.node_id.in_(sorted(nodes)), lot.in_force == 1,
                 recall.status == "open", recall.exercise == 0,
             )
             .order_by(lot.node_id, lot.recall)
-            .limit(1)
         )  # fmt: skip
-        row = self._connection.execute(query).mappings().first()
-        return None if row is None else (row["node_id"], dict(row))
+        rows = self._connection.execute(query).mappings()
+        return [(row["node_id"], dict(row), read_meant(row["meant"])) for row in rows]
 
     def holders(self, node: int) -> list[str]:
         """Who holds some of a lot."""
@@ -289,16 +305,23 @@ class Recalls:
 
     # ------------------------------------------------------------ what statements change
 
-    def apply(self, body: Mapping[str, Any], issuer: str, entry: int, time_ms: int, nodes: Sequence[int]) -> None:
-        """A recall statement, judged before, that names the lots `nodes`. The flows must have been written."""
+    def apply(
+        self, body: Mapping[str, Any], issuer: str, entry: int, time_ms: int, nodes: Mapping[int, Ranges | None]
+    ) -> None:
+        """A recall statement, judged before, that names the lots `nodes`, of some only these items.
+
+        The flows must have been written.
+        """
         earlier = self._rows.get(body["id"])
         number = entry if earlier is None else earlier["number"]
         part = "released" if body["status"] == "closed" else "named"
         self._lots.prefetch((number, node) for node in nodes)
-        for node in nodes:
+        for node, meant in nodes.items():
             before = self._lots.get(number, node)
             since = entry if before is None else before["since"]
-            self._lots.put({"recall": number, "node_id": node, "part": part, "in_force": 1, "since": since})
+            text = None if meant is None else dump_json([list(one) for one in meant]).decode()
+            row = {"recall": number, "node_id": node, "part": part, "in_force": 1, "since": since, "meant": text}
+            self._lots.put(row)
         self._lots.flush()
         closed = body["status"] == "closed" and not self.named(number)
         self._rows.put(
@@ -363,8 +386,8 @@ class Recalls:
         rows = self._connection.execute(query)
         known: dict[int, int] = {row.node_id: row.in_force for row in rows}
         fresh = sorted(reached - known.keys())
-        columns = ("log_id", "recall", "node_id", "part", "in_force", "since")
-        new = [(self._log_id, number, node, "descendant", 1, entry) for node in fresh]
+        columns = ("log_id", "recall", "node_id", "part", "in_force", "since", "meant")
+        new = [(self._log_id, number, node, "descendant", 1, entry, None) for node in fresh]
         insert_rows(self._connection, tables.recall_lot, columns, new)
         self._set_force(number, {node for node in reached if known.get(node) == 0}, 1)
         self._forget()
@@ -377,6 +400,11 @@ class Recalls:
     def _forget(self) -> None:
         """Rows were written past the cache."""
         self._lots = Rows(self._connection, tables.recall_lot, ("recall", "node_id"), log_id=self._log_id)
+
+
+def read_meant(text: str | None) -> Ranges | None:
+    """The ranges of a `recall_lot` row."""
+    return None if text is None else tuple((first, last) for first, last in json.loads(text))
 
 
 _DETAILS = ("reason", "measures", "scope", "items", "issued", "contact")

@@ -5,7 +5,7 @@ Every text for people is a `Text` in Chinese and English; quantities are `None` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
@@ -233,6 +233,13 @@ class RecallNotice:
     items: tuple[tuple[int, int], ...]
     """Where only some items of this lot are meant: first and last sequence number of each range."""
     place: LedgerPlace
+    outside: bool = False
+    """Whether the story is of one item, and that is not among those meant."""
+
+    def of_item(self, number: int) -> RecallNotice:
+        """The same, as told of the item with this sequence number."""
+        meant = not self.own or not self.items or any(first <= number <= last for first, last in self.items)
+        return replace(self, outside=not meant)
 
 
 @dataclass(frozen=True)
@@ -352,3 +359,12 @@ class Story:
     """What became of the one item: issued, activated, packed, shipped, sold, returned or void."""
     held: bool = False
     """Whether a finding of the rules holds the lot back until it is settled."""
+
+    def of_item(self, number: int) -> Story:
+        """The story as told of the item with this sequence number: which recalls mean it, and which do not."""
+        return replace(self, recalls=tuple(one.of_item(number) for one in self.recalls)) if self.recalls else self
+
+    @property
+    def recalled(self) -> bool:
+        """Whether a recall in force means what the story is of."""
+        return any(not one.outside for one in self.recalls)

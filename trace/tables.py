@@ -224,6 +224,8 @@ class RecallLotRow(StrictTable, table=True):
     """1 while the recall affects it; it keeps the last value when the recall is closed as a whole by naming all."""
     since: int = Field(sa_type=Int64)
     """Entry from which on it was affected: later than the recall's for what was made meanwhile."""
+    meant: str | None = Field(sa_type=Text)
+    """JSON text: `[[first, last], ...]` where only these items of the lot are meant, as last stated; null: the lot."""
 
 
 class NoticeRow(StrictTable, table=True):

@@ -14,6 +14,7 @@ from suyuan.trace import tables
 from suyuan.trace.genealogy import find_node
 from suyuan.trace.item_life import item_life
 from suyuan.trace.packing import Packing, ranges_over
+from suyuan.trace.viewer import Viewer
 from trace_world import GTIN, NAMES, Somebody, TraceWorld, Trade
 
 ROOT = base64.b64encode(bytes(32)).decode()
@@ -215,3 +216,83 @@ def test_ranges_are_found_by_their_width_as_by_looking_at_all(made: list[tuple[i
     ]
     items = [item for one in places for item in range(one.first, one.last + 1)]
     assert items == sorted({item for low, wide in made for item in range(low, low + wide + 1)})
+
+
+# ---------------------------------------------------------------- recalls of single items
+
+
+def recall(line: Trade, *ranges: tuple[int, int], **more: Any) -> Any:
+    """A recall of these items of the lot by its maker."""
+    text = {"zh": "瓶身破裂", "en": "Glass may break"}
+    first, last = ranges[0]
+    body = {
+        "id": "R-1", "status": "open", "level": "II", "exercise": False, "reason": text, "measures": text,
+        "lots": [LOT], "scope": {"kind": "item", "lot": LOT, "first": first, "last": last},
+        "items": [{"lot": LOT, "first": low, "last": high} for low, high in ranges],
+        "issued": line.world.iso(0), **more,
+    }  # fmt: skip
+    body = {name: value for name, value in body.items() if value is not None}
+    return line.world.submit(line.world.sign("recall+jwt", body, line.factory), line.factory.id)
+
+
+def ship(line: Trade, quantity: int, *ranges: tuple[int, int], **more: Any) -> Any:
+    """Shipped to the dealer, naming these items."""
+    rows = [{"first": low, "last": high} for low, high in ranges]
+    kde = {"destination": "遵义", "transport": "常温", **({"item_ranges": rows} if rows else {})}
+    members = {"lots": pieces(quantity), "receiver": line.dealer.id, "document": "F-1", "kde": kde}
+    return line.world.record(line.factory, "common.shipped", **members, **more)
+
+
+def test_a_recall_of_items_lets_the_others_go_when_they_are_named_by_number_or_case(line: Trade) -> None:
+    world, factory = line.world, line.factory
+    pallet(world, factory, PALLET, {CASES[0]: (0, 5), CASES[1]: (6, 11)})
+    case(world, factory, CASES[2], (12, 17))
+    recall(line, (4, 4), (40, 49))
+    for refused in (
+        lambda: ship(line, 6),
+        lambda: ship(line, 6, logistic_units=[CASES[0]]),
+        lambda: ship(line, 12, logistic_units=[PALLET]),
+        lambda: ship(line, 7, logistic_units=[CASES[2]]),
+        lambda: ship(line, 2, (39, 40)),
+    ):
+        with world.refused("lot-recalled", "/lots/0", "conflict"):
+            refused()
+    ship(line, 6, logistic_units=[CASES[1]])
+    ship(line, 7, (50, 50), logistic_units=[CASES[2]])
+    unpack(world, factory, CASES[0], lots=[{"lot": LOT}], kde={"item_ranges": [{"first": 4, "last": 4}]})
+    ship(line, 5, logistic_units=[CASES[0]])
+    check_rebuild(world)
+
+
+def test_the_story_of_an_item_says_whether_the_recall_means_it(line: Trade) -> None:
+    recall(line, (4, 9))
+    story = line.world.history.story(LOT, Viewer(None))
+    assert story is not None and story.recalls[0].items == ((4, 9),) and story.recalled
+    assert story.of_item(9).recalled and not story.of_item(10).recalled
+    assert story.of_item(10).recalls[0].outside
+
+
+def test_a_recall_that_says_its_items_by_its_scope_alone_means_no_more(line: Trade) -> None:
+    recall(line, (4, 9), items=None)
+    story = line.world.history.story(LOT, Viewer(None))
+    assert story is not None and not story.of_item(3).recalled and story.of_item(4).recalled
+    ship(line, 6, (20, 25))
+
+
+def test_a_later_statement_of_the_recall_may_mean_the_whole_lot(line: Trade) -> None:
+    recall(line, (4, 9))
+    recall(line, (0, 0), status="updated", scope={"kind": "lot"}, items=None)
+    with line.world.refused("lot-recalled", "/lots/0", "conflict"):
+        ship(line, 6, (20, 25))
+    story = line.world.history.story(LOT, Viewer(None))
+    assert story is not None and story.of_item(20).recalled
+
+
+def test_a_recalled_item_may_still_go_back(line: Trade) -> None:
+    world, factory, dealer = line.world, line.factory, line.dealer
+    ship(line, 6, (0, 5))
+    world.receive(dealer, factory.id, LOT, 6, "H87")
+    recall(line, (0, 5))
+    kde = {"reason": "召回", "item_ranges": [{"first": 0, "last": 5}]}
+    world.record(dealer, "common.returned", lots=pieces(6), receiver=factory.id, document="T-1", kde=kde)
+    assert state(world, 3) == "returned"
