@@ -97,6 +97,9 @@ def effects(record: Record, stage: Stage, actor: str, names: Names) -> Effects:
             elif stage.kind in ("ship", "sell") and "receiver" in record:
                 result.held[subject, actor] -= amount
                 result.shipped[subject, actor, record["receiver"]] += amount
+            elif stage.kind == "reclaim" and "sender" in record:
+                result.held[subject, actor] += amount
+                result.shipped[subject, actor, record["sender"]] -= amount
             elif stage.kind == "receive" and "sender" in record:
                 result.held[subject, actor] += amount
                 result.received[subject, record["sender"], actor] += amount
@@ -134,7 +137,7 @@ def check_custody(
 
     Raises Refusal: `plot-not-held`, `lot-exists`, `lot-of-other-maker`, `product-not-held`, `lot-not-held`,
     `lot-unknown`, `unit-of-lot`, `correction-lots`, `stock-exceeded`, `shipment-below-receipt`,
-    `receipt-exceeds-shipment`, `recovery-exceeds-sales`, `quantity-precision`.
+    `receipt-exceeds-shipment`, `recovery-exceeds-sales`, `reclaim-exceeds-refused`, `quantity-precision`.
     """
     for number, uri in enumerate(record.get("plots", ())):
         if known.plot_holder(names.subject(uri, f"/plots/{number}")) != actor:
@@ -195,6 +198,14 @@ def check_custody(
         shipped, received = known.lot_transfer(subject, sender, receiver)
         if change < 0 and shipped + change < received:
             where = result.touched.get(subject, (None, ""))[1]
+            if stage.kind == "reclaim" and earlier is None:
+                left = shipped - received
+                raise _refuse(
+                    "reclaim-exceeds-refused", f"{where}/quantity",
+                    f"您发给对方而对方没有收下的是 {_amount(left)}，不能退回 {_amount(-change)}",
+                    f"{_amount(left)} of what you sent there was not taken in, {_amount(-change)} cannot come back",
+                    f"at most {_amount(left)}",
+                )  # fmt: skip
             raise _refuse(
                 "shipment-below-receipt", f"{where}/quantity",
                 f"对方已经收到 {_amount(received)}，发货量不能更正为更少",

@@ -32,7 +32,7 @@ STATES: Mapping[str, str] = {
 }  # fmt: skip
 """What an event of this disposition makes of the items it names (CBV 2.0 dispositions; domain section 5)."""
 _PIECES = "H87"
-_MOVES = ("ship", "sell", "retail", "withdraw", "recover")
+_MOVES = ("ship", "sell", "retail", "withdraw", "recover", "reclaim")
 
 
 @dataclass(frozen=True)

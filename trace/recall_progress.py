@@ -214,7 +214,7 @@ def _recovered(
     amounts: Mapping[int, Amounts],
 ) -> None:  # fmt: skip
     """What came back to its maker or was destroyed, by the events after entry `since` that stand uncorrected."""
-    back = _stages(templates, lambda stage: stage.kind in ("receive", "recover"))
+    back = _stages(templates, lambda stage: stage.kind in ("receive", "recover", "reclaim"))
     gone = _stages(templates, lambda stage: stage.kind == "withdraw" and stage.disposition == DISPOSED)
     event, named = tables.event.c, tables.event_node.c
     query = (

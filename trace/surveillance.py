@@ -114,7 +114,7 @@ class Surveillance:
 
     def firms(self, viewer: Viewer) -> list[Sheet]:
         """Question 5: what each firm brought in and sent out, by unit: more out than in needs an explanation."""
-        inward = self._stages("create", "receive")
+        inward = self._stages("create", "receive", "recover", "reclaim")
         outward = self._stages("ship", "sell", "retail")
         event, node, actor = tables.event.c, tables.event_node.c, tables.actor.c
         totals: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])

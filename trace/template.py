@@ -30,6 +30,7 @@ Kind = Literal[
     "sell",
     "retail",
     "recover",
+    "reclaim",
     "unpack",
 ]
 Phase = Literal["origin", "making", "testing", "packing", "moving", "selling"]
@@ -51,9 +52,12 @@ EVENT_TYPES: Mapping[str, tuple[str, str | None]] = {
     "sell": ("TransactionEvent", "ADD"),
     "retail": ("ObjectEvent", "OBSERVE"),
     "recover": ("ObjectEvent", "OBSERVE"),
+    "reclaim": ("ObjectEvent", "OBSERVE"),
 }
 PACKING = ("pack", "unpack")
 """Kinds by which goods and cases go into a logistic unit, and come out of it."""
+TAKING_LOTS = (*PACKING, "observe", "withdraw", "ship", "receive", "sell", "retail", "recover", "reclaim")
+"""Kinds that name lots as they are: neither made nor used up."""
 RESERVED_KDE = frozenset({"lots", "losses", "entered"})
 
 _NAME = r"^[a-z][a-z0-9_]{0,47}$"
@@ -248,9 +252,8 @@ class Stage(_Part):
             raise ValueError(f"the device {self.device} is no key data element")
         if reserved := RESERVED_KDE & set(self.kde):
             raise ValueError(f"reserved key data elements {sorted(reserved)}")
-        takes_lots = self.kind in (*PACKING, "observe", "withdraw", "ship", "receive", "sell", "retail", "recover")
-        if takes_lots != bool(self.lots.maximum):
-            raise ValueError(f"a stage of kind {self.kind} {'needs' if takes_lots else 'has no'} lots")
+        if (self.kind in TAKING_LOTS) != bool(self.lots.maximum):
+            raise ValueError(f"a stage of kind {self.kind} {'needs' if self.kind in TAKING_LOTS else 'has no'} lots")
         if (self.kind == "transform") < bool(self.inputs.maximum or self.process != "none"):
             raise ValueError("only a transformation has inputs or a process")
         if (self.kind in ("create", "transform")) < bool(self.outputs.maximum):
@@ -267,7 +270,7 @@ class Stage(_Part):
             raise ValueError("a sale is a TransactionEvent: it needs a public document number")
         if self.kind in ("sell", "ship") and self.receiver is None:
             raise ValueError("a movement to somebody names its receiver")
-        if self.kind == "receive" and self.sender is None:
+        if self.kind in ("receive", "reclaim") and self.sender is None:
             raise ValueError("a receipt names its sender")
         moved = (self.inputs, self.outputs, *([self.lots] if self.kind not in ("observe", *PACKING) else ()))
         if any(side.maximum and side.quantity != "mandatory" for side in moved):

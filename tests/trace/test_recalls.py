@@ -128,6 +128,32 @@ def test_consumers_bring_back_no_more_than_was_sold_to_them(trade: Trade) -> Non
     assert_rebuilds_alike(world)
 
 
+def test_what_the_receiver_refused_is_the_senders_stock_again_and_no_more_than_that(trade: Trade) -> None:
+    world = trade.world
+    lot = world.introduce(trade.factory, "A")
+    world.ship(trade.factory, trade.dealer.id, lot, 60)
+    world.receive(trade.dealer, trade.factory.id, lot, 45)
+
+    other = world.somebody("dealer")
+
+    def back(quantity: int, sender: str = trade.dealer.id) -> Receipt:
+        return world.record(
+            trade.factory, "common.reclaimed", lots=[{"lot": lot, "quantity": quantity, "uom": "KGM"}], sender=sender,
+            document="T-2", kde={"reason": "包装破损"},
+        )  # fmt: skip
+
+    with world.refused("reclaim-exceeds-refused", "/lots/0/quantity"):
+        back(16)
+    with world.refused("reclaim-exceeds-refused", "/lots/0/quantity"):
+        back(1, sender=other.id)
+    back(15)
+    told = world.history.lot(lot, Viewer(trade.factory.id, ("factory",)))
+    assert told is not None and told["held"] == 55
+    with world.refused("receipt-exceeds-shipment", "/lots/0/quantity"):
+        world.receive(trade.dealer, trade.factory.id, lot, 1)
+    assert_rebuilds_alike(world)
+
+
 def test_an_exercise_blocks_nothing(trade: Trade) -> None:
     world = trade.world
     lot = world.introduce(trade.factory, "A")
