@@ -53,6 +53,7 @@ from .routes import (
 )
 from .services import Services, open_services
 from .settings import Settings, load_settings
+from .warm import Warm
 
 ROUTERS = (
     statements.router,
@@ -150,6 +151,7 @@ def create_app(
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Compression)
+    app.add_middleware(Warm)
     app.add_middleware(Edge)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app

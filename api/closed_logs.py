@@ -25,6 +25,7 @@ from ..ledger.reader import LogReader
 from ..ledger.state_file import replace_file
 from ..ledger.strict_json import dump_json
 from ..trace.bundling import Bundle
+from ..trace.grounds import Grounds
 from ..trace.history import History
 from ..trace.naming import Names
 from ..trace.story import Story
@@ -66,17 +67,17 @@ class HistoryWithEarlier(History):
         super().__init__(database, log, templates, names, policy)
         self._earlier = earlier
 
-    def story(self, uri: str, viewer: Viewer) -> Story | None:
-        """As `History.story`."""
-        return super().story(uri, viewer) or self._first(lambda one: one.story(uri, viewer))
+    def told(self, uri: str, viewer: Viewer) -> tuple[Story, Grounds] | None:
+        """As `History.told`."""
+        return super().told(uri, viewer) or self._first(lambda one: one.told(uri, viewer))
 
     def bundle(self, uri: str, viewer: Viewer) -> Bundle | None:
         """As `History.bundle`."""
         return super().bundle(uri, viewer) or self._first(lambda one: one.bundle(uri, viewer))
 
-    def lot(self, uri: str, viewer: Viewer) -> dict[str, Any] | None:
-        """As `History.lot`."""
-        return super().lot(uri, viewer) or self._first(lambda one: one.lot(uri, viewer))
+    def lot_told(self, uri: str, viewer: Viewer) -> tuple[dict[str, Any], Grounds] | None:
+        """As `History.lot_told`."""
+        return super().lot_told(uri, viewer) or self._first(lambda one: one.lot_told(uri, viewer))
 
     def trace(self, uri: str, direction: str, depth: int, viewer: Viewer) -> dict[str, Any] | None:
         """As `History.trace`."""

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from starlette.requests import HTTPConnection
 
+from ..ledger.item_code import sequence_of
 from ..trace.certificates import STAGE as CONFORMITY
 from ..trace.naming import Names
 from ..trace.story import Story, Text
 from .negotiation import liking
 
 LINKSET = "application/linkset+json"
+OPEN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Link, Location, ETag"}
+"""Headers by which scripts of other hosts may read an answer (CORS)."""
 CONTEXT_PATH = "/linkset-context.jsonld"
 GS1 = "https://ref.gs1.org/voc/"
 HOUSE = "https://suyuan.example/voc/"
@@ -90,6 +93,11 @@ def linkset(levels: Iterable[Level]) -> dict[str, Any]:
     return {"linkset": contexts}
 
 
+def linkset_header(uri: str) -> str:
+    """The Link header by which any answer about `uri` tells where its linkset is (RFC 9264 section 6)."""
+    return f'<{uri}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'
+
+
 def link_type(text: str) -> str:
     """A link type in full, from `gs1:pip`, `suyuan:proof` or any of the addresses that GS1's vocabulary has had."""
     for prefix in _OTHER_SPELLINGS:
@@ -146,7 +154,9 @@ def levels_of(names: Names, path: str, story: Story, *, epcis: bool) -> list[Lev
         found.append(Level(names.absolute(lot), title, _of_lot(names, lot, title, story, epcis=epcis)))
         if serial:
             title = f"{title} {serial}"
-            found.append(Level(names.absolute(path), title, _about(names, path, title)))
+            of_item = story.of_item(sequence_of(unquote(serial)))
+            links = (*_about(names, path, title), *_recall_status(names, path, title, of_item))
+            found.append(Level(names.absolute(path), title, links))
     return found
 
 
@@ -166,10 +176,7 @@ def _of_lot(names: Names, path: str, title: str, story: Story, *, epcis: bool) -
     links = [
         *_about(names, path, title),
         Link(HOUSE + "proof", f"{names.base}/proof?uri={asked}", f"{title}：证明包 / proof bundle"),
-        *_in_both(
-            GS1 + "recallStatus", f"{uri}#recall" if story.recalls else uri,
-            Text(f"{title}：召回状态", f"{title}: recall status"),
-        ),
+        *_recall_status(names, path, title, story),
     ]  # fmt: skip
     if story.certificates or story.reports:
         section = "certificates" if story.certificates else "lab"
@@ -185,6 +192,18 @@ def _of_lot(names: Names, path: str, title: str, story: Story, *, epcis: bool) -
         there = f"{names.base}{EPCIS_PATH}?MATCH_anyEPC={asked}"
         links.append(Link(GS1 + "epcis", there, f"{title}: EPCIS", (), "application/ld+json"))
     return tuple(links)
+
+
+def _recall_status(names: Names, path: str, title: str, story: Story) -> list[Link]:
+    """Where it says whether a recall means what `story` is of, and in its title that none does of part of a lot."""
+    uri = names.absolute(path)
+    words = Text(f"{title}：召回状态", f"{title}: recall status")
+    if story.recalls and not story.recalled:
+        words = Text(
+            f"{title}：本批部分召回，这一件不在范围内",
+            f"{title}: part of this batch is recalled; this item is not in it",
+        )
+    return _in_both(GS1 + "recallStatus", f"{uri}#recall" if story.recalls else uri, words)
 
 
 def _in_both(type: str, uri: str, title: Text) -> list[Link]:

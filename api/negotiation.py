@@ -22,6 +22,11 @@ def language_of(connection: HTTPConnection) -> Language:
     return "en" if liked.get("en", 0.0) > liked.get("zh", 0.0) else "zh"
 
 
+def large_letters(connection: HTTPConnection) -> bool:
+    """Whether a reader wants large letters: `?large=1`."""
+    return connection.query_params.get("large") == "1"
+
+
 def preferred_type(connection: HTTPConnection, offered: Sequence[str]) -> str | None:
     """The offered media type that the client likes best: the first when it does not care, None when it takes none."""
     accept = connection.headers.get("accept", "").strip()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import select
 
-from ..ledger.batcher import Batcher, Busy
+from ..ledger.batcher import Batcher
 from ..ledger.cosignatures import Cosignatures
 from ..ledger.damage import Step
 from ..ledger.database import Database
@@ -41,12 +39,16 @@ from .closed_logs import ClosedLog, HistoryWithEarlier, open_closed_logs
 from .complaints import Complaints
 from .data_directory import DataDirectory, Identity, ed25519_secret
 from .failure_delays import FailureDelays
+from .freshness import Freshness
 from .idempotency import IdempotentRequests
 from .item_codes import ItemCodes
 from .item_states import ItemLookup, no_items
+from .kept import Kept
 from .logistic_units import LogisticUnits
 from .notifications import Notifications
+from .product_pages import ProductPages
 from .rate_limit import RateLimit
+from .room import Room
 from .scans.clusters import Clusters
 from .scans.inner_codes import InnerCodes
 from .scans.inner_overview import InnerOverview
@@ -65,9 +67,6 @@ logger = logging.getLogger("suyuan.service")
 
 LARGE_BODIES = 16
 """NDJSON bodies and uploads that one process holds in memory at a time."""
-HEAVY_READS, HEAVY_QUEUE = 6, 20
-"""Stories, bundles and walks that one process gathers at a time, and how many more may wait: they wait in threads."""
-HEAVY_WAIT_SECONDS = 5.0
 
 
 @dataclass
@@ -88,6 +87,7 @@ class Services:
     capture: Capture
     batcher: Batcher[Prepared | Unread, Receipt]
     history: History
+    product_pages: ProductPages
     balances: Balances
     showcase: Showcase
     vault: Vault
@@ -101,8 +101,7 @@ class Services:
     client_limit: RateLimit
     credential_limit: RateLimit
     large_bodies: asyncio.Semaphore
-    heavy_reads: threading.BoundedSemaphore
-    heavy_queue: threading.BoundedSemaphore
+    heavy: Room
     known: StateFile
     transfers: Transfers
     notifications: Notifications
@@ -150,21 +149,6 @@ class Services:
             return Viewer(caller.actor)
         return Viewer(caller.actor, tuple(row.roles.split()), area_of(row.county), bool(reason))
 
-    @contextmanager
-    def heavy(self) -> Iterator[None]:
-        """Room for a read that takes many rows and signatures; raises Busy when too many wait, or wait too long."""
-        if not self.heavy_queue.acquire(blocking=False):
-            raise Busy(HEAVY_QUEUE, 2)
-        try:
-            if not self.heavy_reads.acquire(timeout=HEAVY_WAIT_SECONDS):
-                raise Busy(HEAVY_QUEUE, 2)
-            try:
-                yield
-            finally:
-                self.heavy_reads.release()
-        finally:
-            self.heavy_queue.release()
-
     def start_scrub(self) -> None:
         """Begin to re-hash everything stored in the background, if the settings say so."""
         settings = self.settings
@@ -188,6 +172,7 @@ class Services:
         if self.scrub is not None:
             await asyncio.to_thread(self.scrub.close)
         await asyncio.to_thread(self.scans.stop)
+        await asyncio.to_thread(self.product_pages.freshness.close)
         await self.batcher.close()
         await asyncio.to_thread(self.known.close)
         self.database.close()
@@ -254,6 +239,9 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
     item_codes = ItemCodes(database, seal, names, clock, log.log_id)
     scans = Scans(database, clock, keep_days=settings.scan_days)
     looks = Looks(database, scans, _visitors(settings, clock), clock, log.log_id)
+    complaints = Complaints(database, seal, notifications, names, clock, contact_days=settings.complaint_contact_days)
+    heavy = Room()
+    freshness, kept = Freshness(database, log.log_id), Kept(settings.page_cache_mb << 20)
     services = Services(
         settings=settings,
         identity=identity,
@@ -269,6 +257,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         capture=capture,
         batcher=Batcher(capture.take, linger_ms=settings.batch_linger_ms),
         history=history,
+        product_pages=ProductPages(history, complaints, names, freshness, kept, heavy),
         balances=Balances(database, log, templates, names),
         showcase=Showcase(history),
         vault=Vault(database, seal, origin=identity.origin, clock=clock),
@@ -285,8 +274,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         client_limit=RateLimit(settings.client_rate, settings.client_burst),
         credential_limit=RateLimit(settings.credential_rate, settings.credential_burst),
         large_bodies=asyncio.Semaphore(LARGE_BODIES),
-        heavy_reads=threading.BoundedSemaphore(HEAVY_READS),
-        heavy_queue=threading.BoundedSemaphore(HEAVY_READS + HEAVY_QUEUE),
+        heavy=heavy,
         known=known,
         item_codes=item_codes,
         items=item_codes.state,
@@ -300,9 +288,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
             plain_http=settings.webhook_private_addresses,
             retry_hours=settings.webhook_retry_hours,
         ),
-        complaints=Complaints(
-            database, seal, notifications, names, clock, contact_days=settings.complaint_contact_days
-        ),
+        complaints=complaints,
         complaint_limit=RateLimit(settings.complaints_per_hour / 3600, max(1, round(settings.complaints_per_hour))),
         scans=scans,
         looks=looks,

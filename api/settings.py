@@ -132,6 +132,8 @@ class Settings(BaseModel):
     """Division code of the city where nothing else tells one; for demonstrations."""
     handles: tuple[str, ...] = ()
     """Industrial-internet prefixes and whose lots they name: `88.<node>.<enterprise>=<GTIN or actor id>`."""
+    page_cache_mb: Annotated[int, Field(ge=0, le=16_384)] = 64
+    """Memory (MiB) of each process for product pages and stories that are still right; 0 keeps none."""
     shutdown_seconds: Annotated[float, Field(gt=0, le=60)] = 15.0
     """How long a stopping service waits for requests under way."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -16,9 +16,10 @@ from .bundling import Bundle, Bundler
 from .custody import plain_quantity
 from .gathering import Gathered, Gatherer
 from .genealogy import Direction, find_node
+from .grounds import Grounds, grounds_of
 from .naming import Names
 from .record import plain
-from .story import Story
+from .story import RecallNotice, Story
 from .telling import Teller
 from .template import Templates
 from .tracing import Traced, Tracer
@@ -41,13 +42,19 @@ class History:
 
     def story(self, uri: str, viewer: Viewer) -> Story | None:
         """The story of the lot `uri` (canonical) with the state of its proof, or None when there is no such lot."""
+        told = self.told(uri, viewer)
+        return None if told is None else told[0]
+
+    def told(self, uri: str, viewer: Viewer) -> tuple[Story, Grounds] | None:
+        """The story of the lot `uri` and what it rests on, its proof aside; None when there is no such lot."""
         with self._database.read() as connection:
             gathered = self._gather(connection, uri, viewer)
             if gathered is None:
                 return None
             checkpoint, bundle = self._bundler.bundle(connection, gathered)
         story = Teller(gathered, self._templates, self._names).story()
-        return replace(story, proof=self._bundler.proof_state(gathered, bundle, checkpoint))
+        proof = self._bundler.proof_state(gathered, bundle, checkpoint)
+        return replace(story, proof=proof), grounds_of(gathered)
 
     def bundle(self, uri: str, viewer: Viewer) -> Bundle | None:
         """The proof bundle of the lot `uri` (formats section 6), or None when there is no such lot."""
@@ -63,6 +70,11 @@ class History:
 
     def lot(self, uri: str, viewer: Viewer) -> dict[str, Any] | None:
         """A lot as JSON: what it is, who made it, how much of it the viewer holds; None when there is no such lot."""
+        told = self.lot_told(uri, viewer)
+        return None if told is None else told[0]
+
+    def lot_told(self, uri: str, viewer: Viewer) -> tuple[dict[str, Any], Grounds] | None:
+        """A lot as JSON and what that rests on, what the viewer holds aside; None when there is no such lot."""
         subject = self._names.subject(uri, "uri")
         with self._database.read() as connection:
             node = find_node(connection, self._log.log_id, subject)
@@ -76,7 +88,7 @@ class History:
                     tables.holding.c.node_id == node["id"], tables.holding.c.actor == viewer.actor
                 )
             ).scalar_one_or_none()
-        return {
+        document = {
             "uri": self._names.uri(subject),
             "kind": node["kind"],
             "name": story.name,
@@ -88,6 +100,7 @@ class History:
             "quantity": None if story.made is None else plain(story.made.value),
             "uom": node["uom"],
             "held": None if held is None else plain_quantity(held),
+            "recalls": [recall_document(one) for one in story.recalls],
             "events": [
                 {
                     "eventID": step.event_id,
@@ -104,6 +117,7 @@ class History:
                 if step.depth == 0
             ],
         }
+        return document, grounds_of(gathered)
 
     def trace(self, uri: str, direction: str, depth: int, viewer: Viewer) -> dict[str, Any] | None:
         """Ancestry (`up`), descendants (`down`) or `both` of a lot with quantities and shares; None when unknown."""
@@ -164,3 +178,24 @@ class History:
 
 def _direction(text: str) -> Direction:
     return "down" if text == "down" else "up"
+
+
+def recall_document(notice: RecallNotice) -> dict[str, Any]:
+    """A recall in force as programs read it: of all of the lot, or of the items in `items` only."""
+    return {
+        "id": notice.id,
+        "level": notice.level,
+        "own": notice.own,
+        "items": [{"first": first, "last": last} for first, last in notice.items],
+    }
+
+
+def recalls_of_item(recalls: list[dict[str, Any]], number: int) -> dict[str, Any]:
+    """Whether the recalls of a lot mean the item with this sequence number: `recalled`, and `recalls` with `covers`."""
+
+    def covers(one: dict[str, Any]) -> bool:
+        some = one["items"] if one["own"] else []
+        return not some or any(item["first"] <= number <= item["last"] for item in some)
+
+    told = [{**one, "covers": covers(one)} for one in recalls]
+    return {"recalled": any(one["covers"] for one in told), "recalls": told}

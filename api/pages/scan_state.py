@@ -8,7 +8,7 @@ from ..scans.judging import Verdict, city_of, moment
 from .summary import Sign
 from .texts import Texts
 
-_SIGNS: dict[str, Sign] = {"first": "good", "before": "open", "inactive": "open"}
+_SIGNS: dict[str, Sign] = {"first": "good", "unsettled": "open", "before": "open", "inactive": "open"}
 
 
 @dataclass(frozen=True)

@@ -4,35 +4,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Literal
 from urllib.parse import quote, unquote, urlsplit
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from ...ledger.errors import Refusal
+from ...ledger.item_code import sequence_of
 from ...ledger.subjects import subject_of
 from ...qr import digital_link, symbol
 from ...qr.errors import DigitalLinkError
 from ...trace.bundling import Bundler
+from ...trace.history import recalls_of_item
+from ...trace.story import Story
 from ...trace.viewer import Viewer
 from ..answers import media, problems
 from ..dependencies import ReaderDep, ServicesDep
 from ..json_answers import json_bytes
-from ..negotiation import language_of, preferred_type
-from ..pages.render import PageUrls, render_product
-from ..pages.verifier import product_headers
+from ..links import OPEN, linkset_header
+from ..negotiation import language_of, large_letters, preferred_type
 from ..problems import HttpRefusal
+from ..product_pages import Body
 from ..scans.guard import issued, look
+from ..scans.judging import Verdict
 from ..services import Services
+from ..warm import PAGE_TYPE, VARY, answer, page_headers
 from .resolver import (
     BEYOND_LEVELS,
-    OPEN,
     asks_for_links,
     general_path,
     links_at,
-    linkset_header,
     newest_lot,
     partly_compressed,
     unknown,
@@ -42,7 +45,8 @@ router = APIRouter(tags=["产品 products"])
 
 PROOF_TYPE = "application/vnd.suyuan.proof+json"
 HTML, JSON = "text/html", "application/json"
-_SHORT = "public, max-age=30"
+_SHORT = "no-cache"
+"""Kept by anybody, and asked for again each time: what a lot's page says may change at any moment."""
 _UNESCAPED = "-._~"
 _ITEM = "/21/"
 _ANYBODY = Viewer(None)
@@ -214,36 +218,47 @@ def _show(request: Request, services: Services, path: str) -> Response:
         )
     if wanted == PROOF_TYPE:
         return _proof(request, services, uri, _ANYBODY)
-    vary = {"Vary": "Accept, Accept-Language", "Link": linkset_header(uri), **OPEN}
-    lot_uri, _, serial = uri.partition(_ITEM)
-    item = issued(request, services, path) if serial else None
-    if serial and item is None:
-        raise unknown()
+    headers = {"Link": linkset_header(uri), **OPEN}
+    _, _, serial = path.partition(_ITEM)
+    if serial:
+        return _show_item(request, services, path, unquote(serial), headers, as_json=wanted == JSON)
+    pages = services.product_pages
     if wanted == JSON:
-        with services.heavy():
-            lot = services.history.lot(lot_uri, _ANYBODY)
-        if lot is None:
-            raise unknown()
-        if item is not None:
-            lot |= {"uri": uri, "serial": unquote(serial), "item": item.state}
-        return _tagged(request, json_bytes(lot), JSON, vary)
-    with services.heavy():
-        story = services.history.story(lot_uri, _ANYBODY)
-    if story is None:
+        body, media_type = pages.lot(uri), JSON
+    else:
+        language = language_of(request)
+        body, media_type = pages.page(path, language, large=large_letters(request)), PAGE_TYPE
+        headers |= page_headers(language)
+    if body is None:
         raise unknown()
-    if item is not None:
-        story = replace(story, serial=unquote(serial), item_state=item.state)
+    return answer(request.headers, body, media_type, headers)
+
+
+def _show_item(
+    request: Request, services: Services, path: str, serial: str, headers: dict[str, str], *, as_json: bool
+) -> Response:
+    """What is said of an item depends on who looked at it when: nobody keeps a copy of its page."""
+    item = issued(request, services, path)
+    if item is None:
+        raise unknown()
+    uri, pages = services.names.absolute(path), services.product_pages
+    if as_json:
+        body = pages.lot(uri.partition(_ITEM)[0])
+        if body is None:
+            raise unknown()
+        lot = orjson.loads(body.content) | {"uri": uri, "serial": serial, "item": item.state}
+        lot |= recalls_of_item(lot["recalls"], sequence_of(serial))
+        return answer(request.headers, Body(json_bytes(lot)), JSON, headers)
+
+    def seen(story: Story) -> Verdict:
+        return look(request, services, path, item, recalled=story.recalled)
+
     language = language_of(request)
-    urls = PageUrls(page=path, proof=f"/proof?uri={quote(uri, safe='')}")
-    complaints = services.complaints.public(lot_uri) if story.kind == "lot" else None
-    large = request.query_params.get("large") == "1"
-    verdict = None
-    if item is not None:
-        verdict = look(request, services, path, item, recalled=any(one.own for one in story.recalls))
-    page = render_product(story, lang=language, large=large, urls=urls, complaints=complaints, verdict=verdict)
-    headers = {**vary, "Content-Language": language, **product_headers()}
-    # What is said of an item depends on who looked at it when: nobody keeps a copy of that.
-    return _tagged(request, page.encode("utf-8"), f"{HTML}; charset=utf-8", headers, public=verdict is None)
+    page = pages.item(path, serial, item.state, language, seen, large=large_letters(request))
+    if page is None:
+        raise unknown()
+    private = {"Cache-Control": "private, no-store", "Vary": VARY}
+    return Response(page, 200, {**headers, **page_headers(language), **private}, PAGE_TYPE)
 
 
 def _proof(request: Request, services: Services, uri: str, reader: Viewer) -> Response:

@@ -25,11 +25,13 @@ from ..links import (
     GS1,
     HOUSE,
     LINKSET,
+    OPEN,
     Level,
     best,
     levels_of,
     link_type,
     linkset,
+    linkset_header,
     target,
 )
 from ..negotiation import preferred_type
@@ -42,12 +44,10 @@ compressed = APIRouter(tags=["产品 products"])
 """Any single segment that nothing else has taken: stands behind all other routes."""
 
 _HTML, _JSON = "text/html", "application/json"
-OPEN = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": "Link, Location, ETag"}
-"""Headers by which scripts of other hosts may read an answer (CORS)."""
 BEYOND_LEVELS = frozenset({"22", "235"})
 """Qualifiers that are no level here: a consumer variant, a third party's extension. The level above answers."""
 _METHODS = "GET, HEAD, OPTIONS"
-_SHORT = "public, max-age=30"
+_SHORT = "no-cache"
 _ANYBODY = Viewer(None)
 
 
@@ -219,11 +219,6 @@ def _links(request: Request, services: Services, levels: Sequence[Level], same_a
     return RedirectResponse(target(services.names, found, request.url.query), 307, headers=headers)
 
 
-def linkset_header(uri: str) -> str:
-    """The Link header by which any answer about `uri` tells where its linkset is (RFC 9264 section 6)."""
-    return f'<{uri}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'
-
-
 def levels_at(request: Request, services: Services, path: str) -> list[Level]:
     """The levels of what stands at `path`, with their links. Raises HttpRefusal 404."""
     lot, _, serial = path.partition("/21/")
@@ -232,8 +227,7 @@ def levels_at(request: Request, services: Services, path: str) -> list[Level]:
     uri = services.names.absolute(lot)
     if lot.startswith("/01/") and "/10/" not in lot:
         uri = newest_lot(services, lot.removeprefix("/01/"))
-    with services.heavy():
-        story = services.history.story(uri, _ANYBODY)
+    story = services.product_pages.story(uri)
     if story is None:
         raise unknown()
     return levels_of(services.names, path, story, epcis=_serves_epcis(request))
