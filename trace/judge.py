@@ -39,10 +39,6 @@ from .template import PACKING, Stage, Templates
 MAX_AHEAD_MS = 600_000  # formats section 7: event time at most 10 minutes ahead of log time
 
 
-Blocked = tuple[int, Row, Ranges | None]
-"""Node of a lot, a recall in force that affects it, the items that it means (None: all of the lot)."""
-
-
 @dataclass(frozen=True)
 class Prepared:
     """A submission that is right in itself; whether it is right now is for the judge to say."""

@@ -28,6 +28,7 @@ from ...trace.recall_progress import (
 )
 from ...trace.recall_scope import resolve
 from ...trace.recall_sheets import recall_report
+from ...trace.recall_units import meant_by_scope, meant_of_recall, recalled_units
 from ...trace.recalls import MAX_LOTS
 from ...trace.schema import CHINA
 from ...trace.viewer import Viewer
@@ -142,8 +143,10 @@ def get_recall(
         if row is None or not may_see(connection, row, person.viewer):
             raise _unknown()
         found = recall_progress(connection, services.templates, row, person.viewer)
+        meant = meant_of_recall(connection, row)
+        units = recalled_units(connection, services.log, services.templates, services.names, meant, person.viewer)
     document = summary_document(row, services.clock())
-    return json_response({**document, **progress_document(found, services.names, most_lots=MOST_LOTS)})
+    return json_response({**document, **progress_document(found, services.names, most_lots=MOST_LOTS), **units})
 
 
 @router.get(
@@ -212,6 +215,8 @@ def _preview(services: Services, asked: Mapping[str, Any], viewer: Viewer) -> di
             connection, services.log, services.templates, services.names, asked.get("scope", {}), _uris(asked), viewer
         )
         progress = preview(connection, services.templates, found.lots, viewer)
+        meant = meant_by_scope(asked.get("scope", {}), services.names, found.lots)
+        units = recalled_units(connection, services.log, services.templates, services.names, meant, viewer)
         named = _subjects(services, found.lots)
         plots = _subjects(services, found.plots)
     return {
@@ -219,6 +224,7 @@ def _preview(services: Services, asked: Mapping[str, Any], viewer: Viewer) -> di
         "plots": plots,
         "deeds": list(found.deeds),
         **progress_document(progress, services.names, most_lots=MOST_LOTS),
+        **units,
     }
 
 
@@ -267,16 +273,26 @@ def _bodies(services: Services, asked: Mapping[str, Any], viewer: Viewer) -> lis
     }  # fmt: skip
     body.setdefault("reason", {})
     body.setdefault("measures", {})
+    if isinstance(body["scope"], dict) and body["scope"].get("kind") == "item" and not known:
+        body.setdefault("items", [{name: body["scope"].get(name) for name in ("lot", "first", "last")}])
     parts = [lots[start : start + MAX_LOTS] for start in range(0, len(lots), MAX_LOTS)]
     further = "updated" if status == "open" else status
-    return [{**body, "status": further if number else status, "lots": part} for number, part in enumerate(parts)]
+    bodies = [{**body, "status": further if number else status, "lots": part} for number, part in enumerate(parts)]
+    return [_with_items_of(body) for body in bodies] if earlier is not None or len(bodies) > 1 else bodies
+
+
+def _with_items_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The body with those of its items that are of its own lots."""
+    items = [one for one in body.get("items", ()) if one["lot"] in body["lots"]]
+    rest = {name: value for name, value in body.items() if name != "items"}
+    return {**rest, "items": items} if items else rest
 
 
 def _as_stated(row: Mapping[str, Any]) -> dict[str, Any]:
     """What was stated of a recall before, for a change that does not say it again."""
     stated = {"level": row["level"], "exercise": bool(row["exercise"])}
     details = strict_json(row["details"].encode())
-    return {**stated, **{name: details[name] for name in ("reason", "measures", "scope") if name in details}}
+    return {**stated, **{name: details[name] for name in ("reason", "measures", "scope", "items") if name in details}}
 
 
 def _named(services: Services, number: int) -> list[str]:

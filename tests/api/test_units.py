@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -127,3 +129,58 @@ def test_anybody_can_ask_what_a_pallet_holds(house: House, pallet: tuple[str, li
     ]
     for unknown in ("395200010000000011", "395200010000000012", "x"):
         assert house.service.http.get(f"/api/v1/units/{unknown}").status_code == 404
+
+
+# ---------------------------------------------------------------- a recall of some of the items
+
+
+@pytest.fixture(scope="module")
+def recalled(house: House, pallet: tuple[str, list[str]]) -> str:
+    """A recall of the cans 5 to 7, which lie in both cases; its id."""
+    lot = f"https://{HOST}/01/{GTIN}/10/UNITS1"
+    text = {"zh": "罐盖密封不良", "en": "Lids may leak"}
+    scope = {"kind": "item", "lot": lot, "first": 5, "last": 7}
+    before = post(house, "/api/v1/recalls/preview", {"scope": scope}).json()
+    assert before["units_total"] == 2 and before["items_in_units"] == 3
+    body = {"scope": scope, "level": "II", "reason": text, "measures": text}
+    answer = post(house, "/api/v1/recalls", body)
+    assert answer.status_code == 201, answer.text
+    recall: str = answer.json()["id"]
+    return recall
+
+
+def items_of(house: House) -> dict[int, str]:
+    """Number of each can -> path of its page."""
+    root = house.service.http.get("/api/v1/codes", headers=house.cooperative.headers).json()[-1]["root"]
+    query = {"root": root, "format": "ndjson"}
+    text = house.service.http.get("/api/v1/codes/export", params=query, headers=house.cooperative.headers).text
+    return {one["sequence"]: urlsplit(one["uri"]).path for one in map(json.loads, text.splitlines())}
+
+
+def test_the_page_of_an_item_says_whether_a_recall_of_some_items_means_it(house: House, recalled: str) -> None:
+    http, items = house.service.http, items_of(house)
+
+    def page(number: int, lang: str) -> str:
+        return http.get(items[number], params={"lang": lang}, headers={"Accept": "text/html"}).text
+
+    other = "本批部分召回，这一件不在范围内"
+    assert other not in page(6, "zh") and "召回：请勿食用、饮用或出售" in page(6, "zh")
+    assert other in page(4, "zh") and "召回：请勿食用、饮用或出售" not in page(4, "zh")
+    assert "Part of this batch is recalled; this item is not in it" in page(8, "en")
+    states = [http.get(items[n], headers={"Accept": "application/json"}).json() for n in (4, 5, 7, 8)]
+    assert [one["recalled"] for one in states] == [False, True, True, False]
+    assert states[0]["recalls"][0]["id"] == recalled and not states[0]["recalls"][0]["covers"]
+    for number, said in ((4, True), (6, False)):
+        links = http.get(items[number], params={"linkType": "linkset"}).json()["linkset"][-1]
+        title = links["https://ref.gs1.org/voc/recallStatus"][0]["title"]
+        assert (other in title) == said
+
+
+def test_a_recall_of_items_names_the_cases_that_hold_them_and_who_has_those(
+    house: House, recalled: str, pallet: tuple[str, list[str]]
+) -> None:
+    seen = house.service.http.get(f"/api/v1/recalls/{recalled}", headers=house.cooperative.headers).json()
+    assert [(one["uri"][-18:], one["items"]) for one in seen["units"]] == [(pallet[1][0], 1), (pallet[1][1], 2)]
+    assert all(one["inside"] == [f"https://{HOST}/00/{pallet[0]}"] for one in seen["units"])
+    assert all(one["holder"] == house.cooperative.id and one["on_road_to"] is None for one in seen["units"])
+    assert seen["items"] == [{"lot": f"https://{HOST}/01/{GTIN}/10/UNITS1", "first": 5, "last": 7}]
