@@ -11,6 +11,7 @@ from ..ledger.policy import Policy
 REPORT_FORMAT = "suyuan/recall-report/v1"
 EXPORT_FORMAT = "# suyuan/export/v1"
 BOM = "\ufeff"
+_REPORT_BEGINS, _REPORT_ENDS = ["origin", "recall", "checkpoint"], ["pdf", "csv"]
 
 
 def verify_report(note: bytes, policy: Policy, *, pdf: bytes | None = None, csv: bytes | None = None) -> str:
@@ -19,16 +20,18 @@ def verify_report(note: bytes, policy: Policy, *, pdf: bytes | None = None, csv:
     Raises ProofError.
     """
     parsed = parse_note(note)
-    lines = [line.split(" ") for line in parsed.text.splitlines()]
-    if lines[0] != [REPORT_FORMAT] or len(lines) < 6 or lines[1][0] != "origin":
+    first, *lines = (line.partition(" ") for line in parsed.text[:-1].split("\n"))
+    names = [name for name, _, _ in lines]
+    if first != (REPORT_FORMAT, "", "") or names[:3] != _REPORT_BEGINS or names[3:][-2:] != _REPORT_ENDS:
         raise ProofError("this is no note of a recall report", where="note")
-    key = policy.log_key(lines[1][1])
+    origin = lines[0][2]
+    key = policy.log_key(origin)
     if key is None:
-        raise ProofError(f"the policy does not know the log {lines[1][1]}", where="note")
+        raise ProofError(f"the policy does not know the log {origin}", where="note")
     key.verify(parsed)
-    named = {line[0]: line[1] for line in lines[-2:]}
+    named = {name: value for name, _, value in lines[-2:]}
     for name, content in (("pdf", pdf), ("csv", csv)):
-        if content is not None and named.get(name) != hashlib.sha256(content).hexdigest():
+        if content is not None and named[name] != hashlib.sha256(content).hexdigest():
             raise ProofError(f"the {name} is not the file that was signed", where=name)
     return parsed.text
 

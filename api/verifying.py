@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..ledger.errors import ProofError
 from ..ledger.policy import Policy
+from ..ledger.report import printable
 from ..ledger.verify import verify_bundle, verify_receipt
 from .console import Unusable
 from .signed_files import BOM, EXPORT_FORMAT, REPORT_FORMAT, verify_export, verify_report
@@ -51,8 +52,10 @@ def _verify_export(content: bytes, policy: Policy, lang: Literal["zh", "en"]) ->
     try:
         first = verify_export(content, policy)
     except ProofError as error:
-        return False, [f"导出文件不成立：{error}" if lang == "zh" else f"the export does not hold: {error}"]
-    return True, [first, "由账本密钥签署，未被改动" if lang == "zh" else "signed by the log's key, unaltered"]
+        line = f"导出文件不成立：{error}" if lang == "zh" else f"the export does not hold: {error}"
+        return False, [printable(line)]
+    line = "由账本密钥签署，未被改动" if lang == "zh" else "signed by the log's key, unaltered"
+    return True, [printable(first), line]
 
 
 def _verify_recall_report(path: Path, note: bytes, policy: Policy, lang: Literal["zh", "en"]) -> tuple[bool, list[str]]:
@@ -62,10 +65,12 @@ def _verify_recall_report(path: Path, note: bytes, policy: Policy, lang: Literal
     try:
         text = verify_report(note, policy, pdf=there.get("pdf"), csv=there.get("csv"))
     except ProofError as error:
-        return False, [f"召回报告不成立：{error}" if lang == "zh" else f"the recall report does not hold: {error}"]
+        line = f"召回报告不成立：{error}" if lang == "zh" else f"the recall report does not hold: {error}"
+        return False, [printable(line)]
     names = ", ".join(files[kind].name for kind in there) or "—"
     line = f"召回报告由账本密钥签署，文件相符：{names}"
-    return True, [line if lang == "zh" else f"signed by the log's key; files as signed: {names}", *text.splitlines()]
+    told = [line if lang == "zh" else f"signed by the log's key; files as signed: {names}", *text[:-1].split("\n")]
+    return True, [printable(one) for one in told]
 
 
 def read_policy(path: Path) -> Policy:

@@ -89,7 +89,7 @@ class BundleReport:
 
         Statements and chains that hold are counted; with `every` each has a line of its own.
         """
-        return [_printable(line) for line in (self._lines_zh(every) if lang == "zh" else self._lines_en(every))]
+        return [printable(line) for line in (self._lines_zh(every) if lang == "zh" else self._lines_en(every))]
 
     def _lines_en(self, every: bool) -> Iterator[str]:
         yield f"subject {self.subject}"
@@ -199,7 +199,7 @@ class ReceiptReport:
             lines.append("VERIFIED: the entry is in the log" if self.ok else "NOT VERIFIED")
         else:
             lines.append("验证通过：条目在日志中" if self.ok else "验证未通过")
-        return [_printable(line) for line in lines]
+        return [printable(line) for line in lines]
 
 
 def _statement(verdict: StatementVerdict) -> str:
@@ -234,7 +234,7 @@ def _quorum_zh(one: CheckpointVerdict) -> str:
             return f"策略不要求见证人（见证：{names}）"
 
 
-def _printable(line: str) -> str:
+def printable(line: str) -> str:
     """Whatever a hostile statement put into a name stays one line and moves no cursor."""
     return "".join(character if character.isprintable() else "\ufffd" for character in line)
 

@@ -12,17 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import edwards25519 as ed
 from browser_verifier import BrowserVerifier
 from proof_world import World
+from suyuan.api.console import Unusable
 from suyuan.api.pages import scripts
+from suyuan.api.signed_files import BOM, EXPORT_FORMAT, REPORT_FORMAT
+from suyuan.api.verifying import verify_file
 from suyuan.ledger.encoding import base64_text, base64url_bytes, base64url_text
 from suyuan.ledger.errors import ProofError
 from suyuan.ledger.key_pairs import PrivateKey
-from suyuan.ledger.policy import Policy
+from suyuan.ledger.note import NoteSigner
+from suyuan.ledger.policy import Log, Policy
 from suyuan.ledger.strict_json import dump_json
 from verified_twice import verify_bundle
 
@@ -260,6 +265,59 @@ def test_a_policy_file_is_read_or_refused_as_the_ledger_does(
         assert answer["policy"] == f"{error.where}: {error.message}" or answer["policy"].split(":")[0] == error.where
     else:
         assert answer["ok"] is verify_bundle(world.bundle(), policy).ok
+
+
+LOG_NAME = "trace.test/log"
+SIGNED = {
+    "report": (
+        f"{REPORT_FORMAT}\norigin {LOG_NAME}\nrecall urn:uuid:1\ncheckpoint 5 x\nstatement 3 00\n"
+        f"pdf {hashlib.sha256(b'%PDF-1').hexdigest()}\ncsv {hashlib.sha256(b'1,2').hexdigest()}\n"
+    ),
+    "export": f"{BOM}{EXPORT_FORMAT} {LOG_NAME} 2026-01-01T00:00:00+00:00 lots of A\n\n批次,lot\n1,2\n",
+}
+SIGNED_CHANGES: list[tuple[str, str, str]] = [
+    ("report", "origin", "origins"), ("report", f" {LOG_NAME}", ""), ("report", LOG_NAME, "elsewhere"),
+    ("report", "csv ", "csv"), ("report", "pdf", "jpg"), ("report", "/v1\n", "/v1 \n"), ("report", "recall", "x"),
+    ("report", "checkpoint 5 x\nstatement 3 00\n", ""), ("report", "statement 3 00\n", ""),
+    ("report", "1\n", "\u202e1\n"),
+    ("report", "urn:uuid:1", "urn\x85uuid"), ("export", BOM, ""), ("export", f" {LOG_NAME}", ""),
+    ("export", LOG_NAME, LOG_NAME + "+"), ("export", "lots of A", "\u2028\u200b"), ("export", "/v1 ", "/v2 "),
+    ("export", "\n\n", "\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("resigned", [True, False])
+@pytest.mark.parametrize(("kind", "old", "new"), [("report", "", ""), ("export", "", ""), *SIGNED_CHANGES])
+def test_a_signed_report_or_export_holds_or_fails_as_the_command_line_says(
+    verifier: BrowserVerifier, tmp_path: Path, kind: str, old: str, new: str, resigned: bool
+) -> None:
+    signer = NoteSigner(LOG_NAME, Ed25519PrivateKey.generate())
+    policy = Policy((Log(signer.verifier),), (), (), None, None, (), None).text().encode()
+    honest = SIGNED[kind]
+    changed = honest.replace(old, new, 1)
+    note = f"{changed}\n{signer.sign(changed if resigned else honest)}".encode()
+    (tmp_path / "policy").write_bytes(policy)
+    for files in ({}, {"pdf": b"%PDF-1"}, {"pdf": b"%PDF-1", "csv": b"1,2"}, {"pdf": b"%PDF-2"}):
+        folder = tmp_path / "-".join([*files, "x"])
+        folder.mkdir(exist_ok=True)
+        names = {"note": note, **files}
+        for name, content in names.items():
+            (folder / f"csv.{name}").write_bytes(content)
+        answer = verifier.signed(note, policy, **files)
+        for lang in ("zh", "en"):
+            ok, lines = True, [""]
+            try:
+                ok, lines = verify_file(
+                    folder / "csv.note", tmp_path / "policy", None, lang, completeness=True, quorum=True, every=False
+                )
+            except Unusable:  # says that it is something else
+                ok, lines = False, []
+            assert answer["ok"] is ok
+            for extension in files:
+                lines = [line.replace(f"csv.{extension}", extension) for line in lines]
+            assert not lines or answer[lang] == lines
+        if kind == "report" and not old:
+            assert answer["ok"] is (files.get("pdf") != b"%PDF-2")
 
 
 @pytest.mark.parametrize("fallback", [False, True])

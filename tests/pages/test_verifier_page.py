@@ -9,6 +9,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from running_service import RunningService, make_settings
 from suyuan.api.pages import render
 from suyuan.api.pages.assets import STATIC_ROOT, static_files
 from suyuan.api.pages.verifier import product_headers, render_verifier, verifier_headers
+from suyuan.api.signed_files import EXPORT_FORMAT, REPORT_FORMAT
 from suyuan.ledger.strict_json import dump_json
+from suyuan.ledger.verify import verify_bundle
 from suyuan.trace.story import Story
 
 PHONE = {"width": 390, "height": 844}
@@ -56,12 +59,24 @@ def files(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
         "tampered.proof.json": dump_json(tampered),
         "forged.proof.json": dump_json({**world.bundle(), "subject": f"{TEA}<img src=x onerror=alert(1)>"}),
         "newest.tlog-proof": world.receipt(3).encode(),
+        "statement.jws": world.statements[3][0].encode() + b"\n",
+        "another.jws": world.statements[4][0].encode(),
+        **recall_report(world),
         "policy": world.policy_text().encode(),
         "broken-policy": world.policy_text().replace("quorum g\n", "").encode(),
     }
     for name, content in contents.items():
         (folder / name).write_bytes(content)
     return {name: folder / name for name in contents}
+
+
+def recall_report(world: World) -> dict[str, bytes]:
+    """A recall report's note, its PDF and CSV, and a PDF that was changed."""
+    pdf, csv = b"%PDF-1.7 recalled", f"{EXPORT_FORMAT} {world.origin} recall".encode()
+    digests = "".join(f"{kind} {hashlib.sha256(of).hexdigest()}\n" for kind, of in (("pdf", pdf), ("csv", csv)))
+    text = f"{REPORT_FORMAT}\norigin {world.origin}\nrecall urn:uuid:1\ncheckpoint 9 x\n{digests}"
+    note = f"{text}\n{world.signer.sign(text)}".encode()
+    return {"recall.note": note, "recall.pdf": pdf, "recall.csv": csv, "changed.pdf": pdf + b"!"}
 
 
 @pytest.fixture(scope="module")
@@ -119,9 +134,12 @@ class Tab:
         self.page.on("console", lambda message: self.messages.append(message.text))
         self.page.on("pageerror", lambda error: self.messages.append(str(error)))
 
-    def choose(self, **files: Path) -> None:
+    def choose(self, *together: Path, **files: Path) -> None:
+        """Choose files for the fields that are named; several at once in that for what is to be checked."""
         for kind, file in files.items():
             self.page.set_input_files(f"#{kind}", str(file))
+        if together:
+            self.page.set_input_files("#bundle", [str(file) for file in together])
 
     def told(self, words: str) -> None:
         """Wait until the report says `words`."""
@@ -229,6 +247,59 @@ def test_receipts_odd_files_and_broken_policies_are_told_apart(
         tab.told(words)
     assert tab.page.locator("#report img").count() == 0
     assert tab.messages == []
+
+
+def test_what_belongs_to_a_receipt_or_a_recall_report_is_checked_with_it(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path]
+) -> None:
+    tab.page.goto(f"{site[0]}/verify?lang=en")
+    tab.page.uncheck("[name=quorum]")
+    for names, words in (
+        (["newest.tlog-proof"], "the statement itself was not given"),
+        (["newest.tlog-proof", "statement.jws"], "VERIFIED: the entry is in the log"),
+        (["another.jws", "newest.tlog-proof"], "[statement-hash]"),
+        (["recall.note"], "files as signed: —"),
+        (["recall.csv", "recall.pdf", "recall.note"], "files as signed: recall.pdf, recall.csv"),
+        (["changed.pdf", "recall.note"], "the pdf is not the file that was signed"),
+    ):
+        tab.choose(*(files[name] for name in names), policy=files["policy"])
+        tab.told(words)
+    assert "does not hold" in tab.page.locator("#report .bad").inner_text()
+    assert tab.messages == []
+
+
+def test_the_report_names_each_witness_with_its_time_and_what_holds_one_by_one(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], world: World
+) -> None:
+    tab.page.goto(f"{site[0]}/verify?lang=en")
+    tab.choose(bundle=files["honest.proof.json"], policy=files["policy"])
+    tab.verdict()
+    report = verify_bundle(files["honest.proof.json"].read_bytes(), world.policy())
+    said = tab.page.locator("#report dl").inner_text()
+    for checkpoint in report.checkpoints:
+        for name, time_s in checkpoint.cosigned.items():
+            assert f"{name}, {datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%M:%SZ}" in said
+    tab.page.locator("#report summary").click()
+    assert tab.page.locator("#report pre").inner_text().split("\n") == report.lines("en", every=True)
+
+
+def test_a_record_left_out_and_a_changed_field_are_named_on_the_product_page(
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path]
+) -> None:
+    url, said = site
+    tab.page.goto(f"{url}/tea?lang=zh")
+    for name, rule in (("hidden", "chain-incomplete"), ("tampered", "disclosure-unreferenced")):
+        said["/proof"] = said["/proof"][0], files[f"{name}.proof.json"].read_bytes(), {}
+        tab.page.locator("#verify-here button").click()
+        tab.page.locator("#verify-here .findings").filter(has_text=f"[{rule}]").wait_for()
+        assert "未通过" in tab.page.locator("#verify-here .verdict.bad").inner_text()
+    said["/proof"] = "text/plain", b"no bundle", {}
+    tab.page.locator("#verify-here button").click()
+    tab.page.locator("#verify-here [role=status] .bad").filter(has_text="未能验证").wait_for()
+    tab.context.set_offline(True)
+    tab.page.locator("#verify-here button").click()
+    tab.page.locator("#verify-here [role=status] .bad").filter(has_text="fetch").wait_for()
+    assert tab.page.locator("#verify-here .verdict").count() == 0
 
 
 @pytest.mark.parametrize(("lang", "good", "bad"), [("zh", "验证通过", "未通过"), ("en", "Verified", "Not verified")])

@@ -28,7 +28,10 @@ class BrowserVerifier:
     def bundle(self, content: bytes, policy: bytes, **asked: bool) -> dict[str, Any]:
         return self._ask(bundle=content, policy=policy, **asked)
 
-    def receipt(self, content: bytes, policy: bytes, **asked: bool) -> dict[str, Any]:
+    def signed(self, content: bytes, policy: bytes, **files: bytes) -> dict[str, Any]:
+        return self._ask(signed=content, policy=policy, **files)
+
+    def receipt(self, content: bytes, policy: bytes, **asked: bool | bytes) -> dict[str, Any]:
         return self._ask(receipt=content, policy=policy, **asked)
 
     def holds(self, jwk: bytes, message: bytes, signature: bytes, *, fallback: bool) -> bool:

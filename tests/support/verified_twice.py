@@ -62,6 +62,7 @@ def verify_bundle(
         assert answer["remarks"] == _plain(report.remarks)
         if report.ok:
             assert (answer["zh"], answer["en"]) == (report.lines("zh"), report.lines("en"))
+            assert answer["every"] == [report.lines("zh", every=True), report.lines("en", every=True)]
     return report
 
 
@@ -71,13 +72,16 @@ def verify_receipt(
     report = verify.verify_receipt(text, statement, policy, require_quorum=require_quorum)
     content = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     # The browser's verifier demands a quorum where the policy has one, as the command line does.
-    if statement is None and (not require_quorum or policy.quorum is not None):
-        for answer in _answers("receipt", content, policy, quorum=require_quorum):
+    if not require_quorum or policy.quorum is not None:
+        given = {} if statement is None else {"statement": statement}
+        for answer in _answers("receipt", content, policy, quorum=require_quorum, **given):
             _agree(answer, report)
+            if report.ok:
+                assert (answer["zh"], answer["en"]) == (report.lines("zh"), report.lines("en"))
     return report
 
 
-def _answers(what: str, content: bytes, policy: Policy, **asked: bool) -> list[dict[str, Any]]:
+def _answers(what: str, content: bytes, policy: Policy, **asked: bool | bytes) -> list[dict[str, Any]]:
     other = _other()
     if other is None:
         return []

@@ -1,12 +1,13 @@
 // A receipt, the C2SP tlog-proof text of one entry: that the entry is in the log, and whose statement it is.
-import { base64Bytes, decimalNumber, fromUtf8 } from "./encoding.js";
+import { base64Bytes, decimalNumber, fromUtf8, hex } from "./encoding.js";
 import { parseCheckpoint } from "./checkpoint.js";
 import { parseEntry } from "./entry.js";
 import { ProofError, SpellingError } from "./errors.js";
 import { Findings } from "./findings.js";
-import { HASH_SIZE, Inclusion } from "./merkle.js";
+import { HASH_SIZE, Inclusion, sha256 } from "./merkle.js";
 import { parseNote } from "./note.js";
-import { checkCheckpoint, checkQuorum } from "./verify.js";
+import { parseStatementFile } from "./statement.js";
+import { checkCheckpoint, checkQuorum, checkStatementOf } from "./verify.js";
 
 export const RECEIPT = "c2sp.org/tlog-proof@v1";
 
@@ -14,10 +15,15 @@ const FAMILY = "c2sp.org/tlog-proof@";
 const MAX_BYTES = 1_200_000;
 const MAX_PATH = 63;
 
-/** The report on a receipt (bytes): {ok, index, type, time, checkpoint, failures}. Quorum is demanded where `quorum` says so. */
-export async function verifyReceipt(bytes, policy, signatures, { quorum = true } = {}) {
+/**
+ * The report on a receipt (bytes): {ok, index, type, time, checkpoint, statementChecked, failures}.
+ *
+ * Quorum is demanded where `quorum` says so; that the entry is that of `statement` (bytes), where it is given.
+ */
+export async function verifyReceipt(bytes, policy, signatures, { quorum = true, statement = null } = {}) {
   const findings = new Findings();
   const report = { index: null, type: null, time: null, checkpoint: null, failures: findings.failures };
+  report.statementChecked = statement !== null;
   await findings.noting("receipt", "receipt", null, async () => {
     const receipt = parseReceipt(bytes);
     const entry = parseEntry(receipt.entry);
@@ -26,6 +32,10 @@ export async function verifyReceipt(bytes, policy, signatures, { quorum = true }
     report.checkpoint = checkpoint;
     new Inclusion(checkpoint.size, checkpoint.root).verify(entry.leaf, receipt.index, receipt.path);
     if (quorum && policy.quorum !== null) checkQuorum(checkpoint);
+    if (statement !== null) {
+      const hash = hex(sha256(statement));
+      checkStatementOf({ statement: parseStatementFile(statement), hash, entry, origin: checkpoint.origin });
+    }
   });
   return { ...report, ok: findings.failures.length === 0, engine: signatures.engine };
 }

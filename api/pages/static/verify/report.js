@@ -1,8 +1,28 @@
 // What a verification found, as lines for people: the same lines, in Chinese or English, that `suyuan verify` prints.
 
-/** The lines of a bundle's report in `zh` or `en`. */
-export function reportLines(report, lang) {
-  return (lang === "zh" ? linesInChinese(report) : linesInEnglish(report)).map(printable);
+/** The lines of a bundle's report in `zh` or `en`; with `every`, what holds is named one by one. */
+export function reportLines(report, lang, { every = false } = {}) {
+  return (lang === "zh" ? linesInChinese(report, every) : linesInEnglish(report, every)).map(printable);
+}
+
+/** The lines of a receipt's report in `zh` or `en`. */
+export function receiptLines(report, lang) {
+  const { index, type, time, checkpoint, statementChecked, failures, ok } = report;
+  const zh = lang === "zh";
+  const lines = [];
+  if (index !== null && time !== null) {
+    lines.push(zh ? `条目 ${index}，${type}，${utcTime(time)}` : `entry ${index}, ${type}, ${utcTime(time)}`);
+  }
+  if (checkpoint !== null) {
+    const { origin, size } = checkpoint;
+    const en = `log ${origin}: ${size} entries; ${quorumInEnglish(checkpoint)}`;
+    lines.push(zh ? `日志 ${origin}：${size} 条；${quorumInChinese(checkpoint)}` : en);
+  }
+  if (!statementChecked) lines.push(zh ? "未提供声明本身" : "the statement itself was not given");
+  lines.push(...failures.map((failure) => findingLine(failure, lang)));
+  if (zh) lines.push(ok ? "验证通过：条目在日志中" : "验证未通过");
+  else lines.push(ok ? "VERIFIED: the entry is in the log" : "NOT VERIFIED");
+  return lines.map(printable);
 }
 
 /** One failure or remark as a line. */
@@ -34,14 +54,14 @@ export function completeTo(report) {
   return [...groups.values()];
 }
 
-function linesInEnglish(report) {
+function linesInEnglish(report, every) {
   const lines = [`subject ${report.subject}`];
   for (const one of report.checkpoints) {
     lines.push(`log ${one.origin}: checkpoint of ${one.size} entries, signed by the log; ${quorumInEnglish(one)}`);
   }
   const { hold, newer, all } = counts(report);
   lines.push(`statements: ${hold} of ${all} hold${newer ? `; ${newer} newer than the completeness proof` : ""}`);
-  for (const verdict of report.statements.filter((one) => !one.ok || one.newer)) {
+  for (const verdict of report.statements.filter((one) => every || !one.ok || one.newer)) {
     const late = verdict.newer ? " — newer than the completeness proof" : "";
     lines.push(`${verdict.ok ? "ok  " : "FAIL"} ${statementLine(verdict)}${late}`);
   }
@@ -52,6 +72,9 @@ function linesInEnglish(report) {
       `complete: all records of ${group.length} lots, plots, actors and units among the first ${first.size} ` +
         `entries of ${first.origin}, ${utcTime(first.time)}, ${by}`,
     );
+    for (const { subject, entries, newer: later } of every ? group : []) {
+      lines.push(`complete: ${subject}: ${entries} entries${later ? `; ${later} newer` : ""}`);
+    }
   }
   if (report.item !== null) lines.push(`item code ${report.item}${report.ok ? ": of the committed set" : ""}`);
   lines.push(...report.remarks.map((remark) => `note ${findingLine(remark, "en")}`));
@@ -60,14 +83,14 @@ function linesInEnglish(report) {
   return lines;
 }
 
-function linesInChinese(report) {
+function linesInChinese(report, every) {
   const lines = [`对象 ${report.subject}`];
   for (const one of report.checkpoints) {
     lines.push(`日志 ${one.origin}：${one.size} 条的检查点，日志签名成立；${quorumInChinese(one)}`);
   }
   const { hold, newer, all } = counts(report);
   lines.push(`声明：${all} 条中 ${hold} 条成立${newer ? `；${newer} 条晚于完整性证明` : ""}`);
-  for (const verdict of report.statements.filter((one) => !one.ok || one.newer)) {
+  for (const verdict of report.statements.filter((one) => every || !one.ok || one.newer)) {
     const late = verdict.newer ? "（晚于完整性证明）" : "";
     lines.push(`${verdict.ok ? "成立  " : "不成立"} ${statementLine(verdict)}${late}`);
   }
@@ -78,6 +101,9 @@ function linesInChinese(report) {
       `完整：${first.origin} 前 ${first.size} 条中 ${group.length} 个批次、地块、主体和物流单元的全部记录，` +
         `${utcTime(first.time)}，${by}`,
     );
+    for (const { subject, entries, newer: later } of every ? group : []) {
+      lines.push(`完整：${subject}：${entries} 条${later ? `；另有 ${later} 条更新` : ""}`);
+    }
   }
   if (report.item !== null) lines.push(`单品码 ${report.item}${report.ok ? "：属于已承诺的码集" : ""}`);
   lines.push(...report.remarks.map((remark) => `说明 ${findingLine(remark, "zh")}`));

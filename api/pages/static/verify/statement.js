@@ -29,9 +29,7 @@ const ALGORITHMS = new Map([
 /** Read `header.payload.signature`; whether the signature holds is another question. Refusal for what breaks a rule. */
 export function parseStatement(text) {
   if (!isAscii(text)) refuse("statement-format", "声明须为 ASCII", "a statement is ASCII");
-  if (text.length > MAX_BYTES) {
-    refuse("statement-size", `声明超过 ${MAX_BYTES} 字节`, `a statement has at most ${MAX_BYTES} bytes`);
-  }
+  if (text.length > MAX_BYTES) refuseSize();
   const parts = text.split(".");
   if (parts.length !== 3) refuse("statement-format", "声明须为三段", "a statement is header.payload.signature");
   const { alg, kid, typ } = readHeader(parts[0]);
@@ -62,6 +60,12 @@ export function parseStatement(text) {
   return { text, alg, kid, typ, iss, aud, iat, claim, body, signature, signingInput };
 }
 
+/** The same from the bytes of a file. */
+export function parseStatementFile(bytes) {
+  if (bytes.length > MAX_BYTES) refuseSize();
+  return parseStatement(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+}
+
 function readHeader(text) {
   const header = strictJson(part(text, "header"));
   if (!hasExactly(header, ["alg", "kid", "typ"])) {
@@ -89,6 +93,10 @@ function part(text, name) {
     if (!(error instanceof SpellingError)) throw error;
     return refuse("statement-format", `${name} 不是规范的 base64url`, `${name} is not canonical base64url`);
   }
+}
+
+function refuseSize() {
+  refuse("statement-size", `声明超过 ${MAX_BYTES} 字节`, `a statement has at most ${MAX_BYTES} bytes`);
 }
 
 function refuse(rule, zh, en) {
