@@ -115,10 +115,10 @@ class Services:
     inner_overview: InnerOverview
     guesses: RateLimit
     item_codes: ItemCodes
+    logistic_units: LogisticUnits
     items: ItemLookup = no_items
     scrub: ScrubThread | None = None
     halted: LogHalted | None = None
-    logistic_units: LogisticUnits
     """Why the log refused to sign when it was last asked; None while it signs."""
 
     def check(self) -> None:
