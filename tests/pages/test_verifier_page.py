@@ -24,6 +24,7 @@ from suyuan.api.pages import render
 from suyuan.api.pages.assets import STATIC_ROOT, static_files
 from suyuan.api.pages.verifier import product_headers, render_verifier, verifier_headers
 from suyuan.api.signed_files import EXPORT_FORMAT, REPORT_FORMAT
+from suyuan.ledger.statement import parse_statement
 from suyuan.ledger.strict_json import dump_json
 from suyuan.ledger.verify import verify_bundle
 from suyuan.trace.story import Story
@@ -70,6 +71,17 @@ def files(world: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     return {name: folder / name for name in contents}
 
 
+def telling(page: str, world: World) -> str:
+    """The page as if its records were those of the world: their places, and none at the records that are too many."""
+    places = [
+        index for index, (jws, _) in sorted(world.statements.items()) if parse_statement(jws.encode()).claim == "event"
+    ]
+    numbers = iter(places)
+    told = re.sub(r' id="e\d+"', lambda _: next((f' id="e{n}"' for n in numbers), ""), page)
+    assert told.count(' id="e') == len(places) > 3
+    return told
+
+
 def recall_report(world: World) -> dict[str, bytes]:
     """A recall report's note, its PDF and CSV, and a PDF that was changed."""
     pdf, csv = b"%PDF-1.7 recalled", f"{EXPORT_FORMAT} {world.origin} recall".encode()
@@ -87,7 +99,7 @@ def answers(world: World, stories: dict[str, Story]) -> Answers:
     for lang in ("zh", "en"):
         verifier = render_verifier(lang, world.policy_text())
         pages[f"/verify?lang={lang}"] = "text/html; charset=utf-8", verifier.encode(), verifier_headers()
-        product = render.render_product(stories["tea"], lang=lang, large=False, urls=urls)
+        product = telling(render.render_product(stories["tea"], lang=lang, large=False, urls=urls), world)
         pages[f"/tea?lang={lang}"] = "text/html; charset=utf-8", product.encode(), product_headers()
     pages["/proof"] = "application/vnd.suyuan.proof+json", dump_json(world.bundle()), {}
     pages["/log/policy"] = "text/plain; charset=utf-8", world.policy_text().encode(), {}
@@ -281,6 +293,34 @@ def test_the_report_names_each_witness_with_its_time_and_what_holds_one_by_one(
             assert f"{name}, {datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%M:%SZ}" in said
     tab.page.locator("#report summary").click()
     assert tab.page.locator("#report pre").inner_text().split("\n") == report.lines("en", every=True)
+
+
+@pytest.mark.parametrize(
+    ("lang", "hidden", "told"), [("zh", "本页却没有", "本页都有"), ("en", "does not tell", "All ")]
+)
+def test_a_page_that_hides_a_record_or_adds_one_is_found_out(
+    tab: Tab, site: tuple[str, Answers], lang: str, hidden: str, told: str
+) -> None:
+    url, said = site
+    address = f"/tea?lang={lang}"
+    media_type, honest, headers = said[address]
+    places = [int(one) for one in re.findall(rb' id="e(\d+)"', honest)]
+    tab.page.goto(url + address)
+    tab.page.locator("#verify-here button").click()
+    tab.page.locator("#verify-here .verdict.good").wait_for()
+    assert told in tab.page.locator("#verify-here dl").inner_text()
+    for changed, words in (
+        (honest.replace(f' id="e{places[2]}"'.encode(), b""), hidden),
+        (honest.replace(f' id="e{places[2]}"'.encode(), b' id="e1"'), "1"),
+        (honest.replace(f' id="e{places[2]}"'.encode(), f' id="e{places[2]}0000"'.encode()), hidden),
+    ):
+        said[address] = media_type, changed, headers
+        tab.page.goto(url + address)
+        tab.page.locator("#verify-here button").click()
+        tab.page.locator("#verify-here .verdict.bad").wait_for()
+        assert words in tab.page.locator("#verify-here dl > div").last.inner_text()
+        assert str(places[2]) in tab.page.locator("#verify-here dl > div").last.inner_text()
+    assert tab.messages == []
 
 
 def test_a_record_left_out_and_a_changed_field_are_named_on_the_product_page(

@@ -2,6 +2,7 @@
 import { explained } from "./checks.js";
 import { draw, say } from "./drawing.js";
 import { ProofError } from "./errors.js";
+import { placesOnPage, withPage } from "./page_check.js";
 import { parsePolicy } from "./policy.js";
 import { chooseSignatures } from "./signatures.js";
 import { verifyBundle } from "./verify.js";
@@ -27,7 +28,8 @@ async function check() {
     ]);
     const started = performance.now();
     const report = await verifyBundle(bundle, parsePolicy(policy), signatures);
-    draw(status, explained({ ...report, ms: performance.now() - started }, lang), { level: "h4" });
+    const told = explained({ ...report, ms: performance.now() - started }, lang);
+    draw(status, withPage(told, report, placesOnPage(document.querySelector("#story")), lang), { level: "h4" });
   } catch (error) {
     if (!(error instanceof ProofError || error instanceof TypeError)) throw error;
     say(status, `${texts.failed} ${error.message}`, "bad");
