@@ -1,7 +1,8 @@
 """What every test may ask for: both databases, a browser, the shared data, and the promise that nothing skips unseen.
 
 `SUYUAN_TEST_REQUIRE` names, separated by commas, what this machine must have: `postgres`, `chromium`, `shared-data`,
-`go`, `node`, `sigstore`. A test that would skip for lack of it fails instead; with `everything`, any skip is a failure.
+`go`, `node`, `axe`, `sigstore`. A test that would skip for lack of it fails instead; with `everything`, any skip is a
+failure.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ import hypothesis
 import psycopg
 import pytest
 
-from foreign_verifiers import SOURCE, ToolMissing, build, install_node_program
+from foreign_verifiers import SOURCE, ToolMissing, build, install_node_packages, install_node_program
 from postgres_server import PostgresServer, ServerUnavailable, private_server, shared_server
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+AXE = "node_modules/axe-core/axe.min.js"
 
 REQUIRED = frozenset(name.strip() for name in os.environ.get("SUYUAN_TEST_REQUIRE", "").split(",") if name.strip())
 
@@ -194,6 +196,21 @@ def node_program(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
         return [node, install_node_program(Path(npm), tmp_path_factory.mktemp("npm"))]
     except ToolMissing as reason:
         _missing("node", str(reason))
+
+
+@pytest.fixture(scope="session")
+def axe_source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """axe-core as `tests/pages/axe` pins it, installed by npm; or a copy of one's own, `SUYUAN_TEST_AXE`."""
+    named, npm = os.environ.get("SUYUAN_TEST_AXE"), shutil.which("npm")
+    if named:
+        return Path(named).read_text(encoding="utf-8")
+    if npm is None:
+        _missing("axe", "no npm on PATH to install axe-core with")
+    folder = REPOSITORY / "tests" / "pages" / "axe"
+    try:
+        return (install_node_packages(Path(npm), folder, tmp_path_factory.mktemp("axe")) / AXE).read_text("utf-8")
+    except ToolMissing as reason:
+        _missing("axe", str(reason))
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import os
+import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +25,19 @@ from suyuan.trace.story import Story, Text
 from tea_story import tea
 
 PHOTO = "/photo.jpg"
+
+
+@pytest.fixture(scope="session")
+def keep_picture() -> Callable[[Any, str], None]:
+    """Leaves a picture of a page under a name in the folder `SUYUAN_TEST_SCREENSHOTS`, if there is to be one."""
+    kept = os.environ.get("SUYUAN_TEST_SCREENSHOTS")
+
+    def keep(page: Any, name: str) -> None:
+        if kept:
+            words = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+            page.screenshot(path=Path(kept) / f"{words}.png", full_page=True)
+
+    return keep
 
 
 @pytest.fixture(scope="session")

@@ -36,13 +36,18 @@ def build(go: Path, into: Path) -> Path:
 
 def install_node_program(npm: Path, into: Path) -> Path:
     """A copy of the JavaScript program with the packages it is pinned to. Raises ToolMissing when npm cannot."""
-    folder = into / "node"
-    shutil.copytree(INTEROP / "node", folder, ignore=shutil.ignore_patterns("node_modules"))
+    return install_node_packages(npm, INTEROP / "node", into) / "verify.js"
+
+
+def install_node_packages(npm: Path, source: Path, into: Path) -> Path:
+    """A copy of the folder `source` with the packages that its lock pins. Raises ToolMissing when npm cannot."""
+    folder = into / source.name
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns("node_modules"))
     command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ToolMissing(f"npm cannot install what verify.js needs: {done.stderr[-500:]}")
-    return folder / "verify.js"
+        raise ToolMissing(f"npm cannot install what {source.name} needs: {done.stderr[-500:]}")
+    return folder
 
 
 class ForeignVerifiers:
