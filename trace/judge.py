@@ -54,6 +54,24 @@ class Prepared:
     """Whether the signature was verified already; if not, the key was not known yet."""
 
 
+class _Earlier:
+    """Earlier statements, of this batch or of the ledger, by their index.
+
+    Not a method of the judge: it and its projection would hold each other, and with them the whole batch until somebody
+    looks for cycles.
+    """
+
+    def __init__(self, connection: Connection, log: Log) -> None:
+        self._connection = connection
+        self._log = log
+        self.appended: dict[int, Logged] = {}
+
+    def __call__(self, index: int) -> Logged:
+        if index not in self.appended:
+            self.appended[index] = Logged.of(self._log.statements([index], self._connection)[index])
+        return self.appended[index]
+
+
 class Judge:
     """Judges the statements of one batch in their order, and lets each that is accepted take effect for the next.
 
@@ -79,11 +97,11 @@ class Judge:
         self._erasing: dict[bytes, Erased] = {}
         self._effects: tuple[Prepared | None, Effects | None] = (None, None)
         """The event that was judged last, and what it does."""
-        self._appended: dict[int, Logged] = {}
+        self._earlier = _Earlier(connection, log)
         self._ring = KeyRing(registrars, log.origin)
         self._key_rows = Rows(connection, ledger_tables.key, ("kid",), log_id=log.log_id)
         self._load_keys(batch)
-        self._projection = Projection(connection, log.log_id, templates, names, self._load)
+        self._projection = Projection(connection, log.log_id, templates, names, self._earlier)
         self._projection.prefetch(
             [Coming(one.statement.iss, one.statement.claim, one.body, one.record) for one in batch]
         )
@@ -184,7 +202,7 @@ class Judge:
     def _published(self, event_id: str) -> Mapping[str, Any] | None:
         """The published body of an earlier event."""
         row = self._projection.events.get(event_id)
-        return None if row is None else self._load(row["entry"]).published
+        return None if row is None else self._earlier(row["entry"]).published
 
     def _judge_event(self, prepared: Prepared, time_ms: int) -> None:
         record, stage, signer = prepared.record, prepared.stage, prepared.statement.iss
@@ -350,13 +368,7 @@ class Judge:
                 "correction-superseded", field="/suyuan:corrects", zh="该记录已有更正，请更正最新的一条",
                 en="this event has been corrected already; correct the newest version", status_hint="conflict",
             )  # fmt: skip
-        return self._load(row["entry"])
-
-    def _load(self, index: int) -> Logged:
-        """An earlier statement, of this batch or of the ledger."""
-        if index not in self._appended:
-            self._appended[index] = Logged.of(self._log.statements([index], self._connection)[index])
-        return self._appended[index]
+        return self._earlier(row["entry"])
 
     def _known_actor(self, actor: str, field: str) -> None:
         if self._projection.actors.get(actor) is None:
@@ -381,7 +393,7 @@ class Judge:
             index, statement.typ, statement.iss, statement.iat, time_ms, prepared.body, hidden, statement.body,
             prepared.record,
         )  # fmt: skip
-        self._appended[index] = applied
+        self._earlier.appended[index] = applied
         judged, done = self._effects
         self._projection.apply(applied, done if judged is prepared else None)
         if statement.claim == "erasure":
@@ -394,7 +406,7 @@ class Judge:
             labels = tables.lot_label
             here = (labels.c.log_id == self._log.log_id) & (labels.c.entry == erased.index)
             self._connection.execute(delete(labels).where(here))
-        self._appended.pop(erased.index, None)
+        self._earlier.appended.pop(erased.index, None)
         self.erased.append(erased)
 
     def flush(self) -> None:
