@@ -35,6 +35,8 @@ class JsonLines(logging.Formatter):
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
     """Send the service's and the server's logs to `stream` (standard error) as JSON lines."""
+    # Nothing of this is in a line; finding it out costs more than writing the line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
     for name in ("suyuan", "uvicorn"):

@@ -22,7 +22,7 @@ from .access_log import configure_logging
 from .answers import ProblemDocument
 from .background import background
 from .compression import Compression
-from .edge import Edge, problem_response
+from .edge import Direct, Edge, problem_response
 from .problems import HttpRefusal
 from .routes import (
     audit,
@@ -152,7 +152,7 @@ def create_app(
         app.include_router(router)
     app.add_middleware(Compression)
     app.add_middleware(Warm)
-    app.add_middleware(Edge)
+    app.add_middleware(Edge, posts=[Direct("/api/v1/statements", statements.submit_statements)])
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 

@@ -9,7 +9,8 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.concurrency import run_in_threadpool
@@ -20,11 +21,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..ledger.errors import Refusal
 from .access_log import access
+from .dependencies import caller_of
 from .negotiation import language_of, wants_html
 from .pages.assets import CONTENT_SECURITY_POLICY
 from .pages.render import render_message
 from .problems import TITLES, Problem, problem_of
 from .rate_limit import client_name
+from .security import Caller
 from .services import Services
 
 logger = logging.getLogger("suyuan.service")
@@ -66,11 +69,26 @@ def _page(problem: Problem, language: Any, large: bool) -> Response:
     return Response(page, status_code=problem.status, media_type="text/html", headers=headers)
 
 
-class Edge:
-    """ASGI middleware around the whole application; finds the services in the application's state."""
+@dataclass(frozen=True)
+class Direct:
+    """An endpoint that answers at the edge, past routing and the layers in between, which cost more than it does.
 
-    def __init__(self, app: ASGIApp) -> None:
+    It is a route of the application all the same, and described with the others; its errors become the same problems.
+    """
+
+    path: str
+    endpoint: Callable[[Request, Services, Caller], Awaitable[Response]]
+
+
+class Edge:
+    """ASGI middleware around the whole application; finds the services in the application's state.
+
+    `posts`: the endpoints that POST requests to exactly their paths go to at once.
+    """
+
+    def __init__(self, app: ASGIApp, posts: Sequence[Direct] = ()) -> None:
         self._app = app
+        self._posts = {direct.path: direct for direct in posts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,7 +106,12 @@ class Edge:
         request = Request(scope, receive)
         try:
             await self._admit(services, request, state)
-            await self._app(scope, receive, answer)
+            if method == "POST" and (direct := self._posts.get(scope["path"])) is not None:
+                scope["route"] = direct
+                response = await direct.endpoint(request, services, await caller_of(request))
+                await response(scope, receive, answer)
+            else:
+                await self._app(scope, receive, answer)
         except ClientDisconnect:
             state["rule"] = "client-gone"
         except Exception as error:
