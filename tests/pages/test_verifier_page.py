@@ -296,7 +296,8 @@ def test_the_report_names_each_witness_with_its_time_and_what_holds_one_by_one(
 
 
 @pytest.mark.parametrize(
-    ("lang", "hidden", "told"), [("zh", "本页却没有", "本页都有"), ("en", "does not tell", "All ")]
+    ("lang", "hidden", "told"),
+    [("zh", "本页却没有", "没有漏列"), ("en", "does not tell", "none of this story is left out")],
 )
 def test_a_page_that_hides_a_record_or_adds_one_is_found_out(
     tab: Tab, site: tuple[str, Answers], lang: str, hidden: str, told: str

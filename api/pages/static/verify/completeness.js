@@ -7,7 +7,7 @@ import { EVENT } from "./statement.js";
 import { ancestors, isGoods, sharedProcess } from "./story.js";
 import { USED, subjectHash } from "./subjects.js";
 
-/** The chains that the entries of a bundle show, and which of them are proven complete (`complete`). */
+/** The chains that the entries of a bundle show, which are proven complete, and what the subject goes back to. */
 export class Chains {
   constructor(logged, indexes, findings) {
     this.logged = logged;
@@ -16,6 +16,7 @@ export class Chains {
     this.used = new Map();
     this.steps = new Map();
     this.complete = new Map();
+    this.reached = new Set();
     for (const { origin, index, entry, position } of logged) {
       for (const { subject, seq, previous } of entry.chain) {
         const name = place(origin, subject);
@@ -121,7 +122,8 @@ export class Chains {
   /** The [origin, subject] pairs of the subject and of every ancestor that has entries in the bundle. */
   stories(subject) {
     const events = this.logged.filter((one) => one.statement.typ === EVENT).map((one) => one.statement.body);
-    const reached = [...ancestors(subject, events)].sort();
+    this.reached = ancestors(subject, events);
+    const reached = [...this.reached].sort();
     const told = new Set(Array.from(this.complete.values(), (proof) => proof.subject));
     const pairs = [];
     for (const origin of new Set(this.logged.map((one) => one.origin))) {

@@ -113,6 +113,7 @@ class Verification {
       statements: verdicts,
       checkpoints: standing,
       completeness: [...chains.complete.values()],
+      ancestors: chains.reached,
       failures: findings.failures,
       remarks: findings.remarks,
       item: bundle.item === null ? null : bundle.item.serial,
@@ -330,9 +331,11 @@ class Verification {
   /** What the later steps found about single statements, and which of them the index does not reach. */
   finish(verdicts, chains) {
     const blamed = new Set(this.findings.failures.map((finding) => finding.where));
+    const subjects = new Map(this.logged.map((one) => [one.position, one.subjects]));
     const sizes = new Map(Array.from(chains.complete.values(), (one) => [one.origin, one.size]));
     for (const one of verdicts) {
       one.newer = one.index !== null && sizes.has(one.origin) && one.index >= sizes.get(one.origin);
+      one.subjects = subjects.get(one.position) ?? [];
       one.ok = one.ok && !blamed.has(`statements[${one.position}]`);
     }
   }
