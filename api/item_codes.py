@@ -188,6 +188,23 @@ class ItemCodes:
         found = self.located(path)
         return None if found is None else found[0].codes.inner_code(found[1])
 
+    def issued(self) -> Callable[[str, str], bool]:
+        """Whether a serial of a lot (subject) was issued, asked many times: a lot's sets are read once."""
+        known: dict[str, list[CodeSet]] = {}
+
+        def is_issued(subject: str, serial: str) -> bool:
+            if subject not in known:
+                _, _, rest = subject.partition("01/")
+                gtin, _, lot = rest.partition("/10/")
+                with self._database.read() as connection:
+                    drawn = self._sets(connection, gtin=gtin, lot=lot)
+                    known[subject] = [one.codes for one in drawn if one.entry is not None]
+            number = sequence_of(serial)
+            sets = (codes for codes in known[subject] if codes.first <= number < codes.first + codes.count)
+            return any(codes.has(serial) for codes in sets)
+
+        return is_issued
+
     def _find(self, connection: Connection, path: str) -> tuple[int, int, Drawn] | None:
         """Node of the lot, number of the item and its committed set; derives one serial, whether it is right or not."""
         where, _, escaped = path.partition("/21/")

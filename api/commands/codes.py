@@ -90,6 +90,51 @@ def codes_sscc(
         print(unit)
 
 
+@codes_app.command("pack")
+def codes_pack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, help=".csv 或 .ndjson / .csv or .ndjson")],
+    place: Annotated[str, typer.Option(help="区划代码 / division code")],
+    url: Url,
+    actor: ActorId = None,
+    key: Annotated[
+        Path | None, typer.Option(help="设备私钥；不给则由托管密钥签署 / device key; else service-held")
+    ] = None,
+    lot: Annotated[str | None, typer.Option(help="没写批次的行属于它 / lot of lines that name none")] = None,
+    time: Annotated[str | None, typer.Option(help="装箱时间，默认为文件时间 / when; else the file's time")] = None,
+    pallets: Annotated[str, typer.Option(help="组托的环节 / stage of pallets")] = "common.aggregated",
+    cases: Annotated[
+        str | None, typer.Option(help="不上托的箱 / cases on no pallet: common.aggregated, common.cased")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option(help="只核对 / only check")] = False,
+    skip: Annotated[bool, typer.Option(help="跳过错行 / leave out wrong lines")] = False,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+    passphrase_file: PassphraseFile = None,
+) -> None:
+    """记录哪件在哪箱、哪箱在哪托；中断后重来即续。 Record what lies in which case and on which pallet."""
+    from ..console import Unusable
+    from ..key_files import actor_of, read_key
+    from ..packing_line import options_of, send_list
+
+    if key is None and actor is None:
+        raise Unusable("请给出 --actor 或 --key", "--actor or --key is needed")
+    owner = actor_of(key, actor) if key is not None else str(actor)
+    private = None if key is None else read_key(key, passphrase_file, environment())
+    options = options_of(file, time, place, lot, pallets, cases)
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        totals, faults = send_list(producers, owner, file, options, private, dry_run=dry_run, skip=skip)
+    for one in faults:
+        where = str(one["line"]) + (f"–{one['last_line']}" if "last_line" in one else "")
+        print(f"{file}:{where}: {one['zh']}  {one['en']} [{one['rule']}]")
+    print(
+        f"{totals['lines']} 行 lines，{totals['faults']} 处有误 wrong；{totals['items']} 件 items，"
+        f"{totals['events']} 条新记录 new records，{totals['already']} 条已在账本上 there before"
+    )
+    if totals["faults"]:
+        raise typer.Exit(1)
+
+
 @app.command(short_help="单件标签 PDF / labels of items as PDF")
 def labels(
     lot: LotUri,
