@@ -234,6 +234,34 @@ class Service:
             for text in response.iter_lines():
                 yield json.loads(text)
 
+    def chip_keys(self, api_key: str, root: str) -> dict[str, Any] | None:
+        """The keys of the NFC chips of a code set; None before they are set up. Raises Refused."""
+        try:
+            found: dict[str, Any] = self.get("/api/v1/codes/nfc", api_key=api_key, root=root).json()
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+            return None
+        return found
+
+    def set_up_chips(self, api_key: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Settle the keys of the NFC chips of a code set. Raises Refused."""
+        headers = _bearer(api_key)
+        answer: dict[str, Any] = self._expect(
+            lambda: self._http.post("/api/v1/codes/nfc", json=dict(wanted), headers=headers), "chips"
+        ).json()
+        return answer
+
+    def bind_chips(self, api_key: str, root: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Send which chip is on which item of a set: how many are now `bound`, how many were `known`. Raises Refused."""
+        content = "".join(json.dumps(dict(row)) + "\n" for row in rows)
+        headers = {**_bearer(api_key), "Content-Type": "application/x-ndjson"}
+        query = {"root": root}
+        answer: dict[str, int] = self._expect(
+            lambda: self._http.post("/api/v1/codes/nfc/tags", content=content, params=query, headers=headers), "chips"
+        ).json()
+        return answer
+
     def submit(self, lines: Sequence[Line], api_key: str) -> Iterator[Recorded]:
         """Send statements of one issuer, in order; yields each one's place as soon as its receipt has been verified.
 

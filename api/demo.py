@@ -45,6 +45,7 @@ from .accounts import Accounts
 from .client import FalseAnswer, Service
 from .console import FAILED, Bars, Unusable, complain
 from .data_directory import DataDirectory, init_data_directory
+from .demo_bottles import Bottle, bottle_of
 from .demo_witnesses import QUORUM, RunningWitness, running_witnesses
 from .loading import REGISTRAR_ID, Producers
 from .people import Inspector, demo_logins
@@ -184,6 +185,7 @@ class Demo:
             directories = [Directory.read(Path(str(files("suyuan.sample_batches") / name))) for name in FAMILIES]
             try:
                 self._load(producers, directories)
+                bottle = bottle_of(producers, directories[FAMILIES.index("baijiu")], self.root)
             except Refusal as refusal:
                 if refusal.rule != "record-changed":
                     raise
@@ -193,14 +195,14 @@ class Demo:
                 ) from refusal
             statements, covered = self._check_receipts(policy, bars)
             products = [self._check_product(service, directory, policy, covered) for directory in directories]
-        self._tell(base_url, products, statements)
+        self._tell(base_url, products, statements, bottle)
         logins = demo_logins(accounts, _inspectors(directories), self.root / "producers" / "logins.json", base_url)
         if any(product.faults for product in products):
             for product in products:
                 for fault in product.faults:
                     complain(f"{product.family}：{fault}", f"{product.family}: {fault}")
             return False
-        self._write_demo_json(base_url, products, registrar, directories, witnesses, logins)
+        self._write_demo_json(base_url, products, bottle, registrar, directories, witnesses, logins)
         return True
 
     def _load(self, producers: Producers, directories: Sequence[Directory]) -> None:
@@ -269,12 +271,15 @@ class Demo:
 
     # ------------------------------------------------------------ telling
 
-    def _tell(self, base_url: str, products: Sequence[Product], statements: int) -> None:
+    def _tell(self, base_url: str, products: Sequence[Product], statements: int, bottle: Bottle) -> None:
         for product in products:
             state = "证明不成立 NOT VERIFIED" if product.faults else "证明成立，记录齐全 verified, nothing left out"
             print(f"\n{product.title}\n  {base_url}{product.page}\n  {product.uri}\n  {state}")
             for line in _witnessed(product.report):
                 print(f"  {line}")
+        print()
+        say("一瓶酒 one bottle", "", base_url + bottle.page)
+        say("瓶盖内的内码，在该页输入", "the inner code in its cap, to be typed there", bottle.spaced)
         print("\n" + symbol.terminal(base_url + products[0].page, colour=sys.stdout.isatty()))
         faulty = sum(1 for product in products if product.faults)
         say(
@@ -293,6 +298,7 @@ class Demo:
         self,
         base_url: str,
         products: Sequence[Product],
+        bottle: Bottle,
         registrar: PrivateKey,
         directories: Sequence[Directory],
         witnesses: Sequence[RunningWitness],
@@ -303,6 +309,7 @@ class Demo:
             "base_url": base_url,
             "policy": str((self.root / "policy").resolve()),
             "products": [{"uri": one.uri, "page": one.page, "family": one.family} for one in products],
+            "bottle": {"uri": bottle.uri, "page": bottle.page, "inner_code": bottle.inner_code},
             "api_keys": {actor: secrets[actor] for actor in actors},
             "device_keys": {actor: str(self.home.keys.path(actor).resolve()) for actor in actors},
             "registrar": {

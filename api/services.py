@@ -45,6 +45,7 @@ from .item_codes import ItemCodes
 from .item_states import ItemLookup, no_items
 from .kept import Kept
 from .logistic_units import LogisticUnits
+from .nfc_tags import NfcTags
 from .notifications import Notifications
 from .product_pages import ProductPages
 from .rate_limit import RateLimit
@@ -115,6 +116,7 @@ class Services:
     inner_overview: InnerOverview
     guesses: RateLimit
     item_codes: ItemCodes
+    nfc_tags: NfcTags
     logistic_units: LogisticUnits
     items: ItemLookup = no_items
     scrub: ScrubThread | None = None
@@ -277,6 +279,7 @@ def open_services(settings: Settings, clock: Clock = wall_clock_ms) -> Services:
         heavy=heavy,
         known=known,
         item_codes=item_codes,
+        nfc_tags=NfcTags(database, seal, item_codes, names, clock),
         items=item_codes.state,
         transfers=Transfers(database, log, templates, names),
         notifications=notifications,

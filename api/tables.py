@@ -81,6 +81,31 @@ class SsccRunRow(StrictTable, table=True):
     created_ms: int = Field(sa_type=Int64)
 
 
+class NfcKeyRow(StrictTable, table=True):
+    """The keys that the chips of a code set's items were given, sealed under the vault's key."""
+
+    __tablename__ = "nfc_key"
+
+    root: str = Field(sa_type=Text, primary_key=True)  # of the code set
+    actor: str = Field(sa_type=Text)
+    sealed: bytes = Field(sa_type=LargeBinary)
+    created_ms: int = Field(sa_type=Int64)
+
+
+class NfcTagRow(StrictTable, table=True):
+    """A chip and the one item that it is on; `counter` is the highest that was accepted, -1 before the first tap."""
+
+    __tablename__ = "nfc_tag"
+    __table_args__ = strict(CheckConstraint("length(uid) = 7", name="nfc_tag_uid"))
+
+    uid: bytes = Field(sa_type=LargeBinary, primary_key=True)
+    item: str = Field(sa_type=Text, unique=True)  # path of the item
+    root: str = Field(sa_type=Text)  # of the item's code set
+    counter: int = Field(sa_type=Int64)
+    tapped_ms: int | None = Field(default=None, sa_type=Int64)  # when that counter was accepted
+    bound_ms: int = Field(sa_type=Int64)
+
+
 class ServiceKeyRow(StrictTable, table=True):
     """A signing key kept for an actor, sealed under the vault's key."""
 
@@ -211,6 +236,8 @@ request_nonce = table_of(RequestNonceRow)
 code_secret = table_of(CodeSecretRow)
 code_tile = table_of(CodeTileRow)
 sscc_run = table_of(SsccRunRow)
+nfc_key = table_of(NfcKeyRow)
+nfc_tag = table_of(NfcTagRow)
 service_key = table_of(ServiceKeyRow)
 idempotency = table_of(IdempotencyRow)
 attachment_upload = table_of(AttachmentUploadRow)

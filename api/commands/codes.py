@@ -69,6 +69,48 @@ def codes_export(
     print(f"{number}  {out}")
 
 
+@codes_app.command("nfc-keys")
+def codes_nfc_keys(
+    lot: LotUri,
+    out: Annotated[Path, typer.Argument(metavar="FILE", help="写到何处，权限 0600 / where to write them, mode 0600")],
+    url: Url,
+    actor: Owner,
+    diversifier: Annotated[
+        str, typer.Option(help="UID 之后的分散参数，十六进制 / what follows the UID in AN10922, hexadecimal")
+    ] = "",
+    given: Annotated[
+        Path | None, typer.Option(help="自有密钥（JSON）；不给则派生 / keys of your own (JSON); else derived")
+    ] = None,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+) -> None:
+    """取得批次最新一段码的 NFC 芯片密钥，交给写芯片的人。 The keys of the NFC chips, for whoever writes them."""
+    from ..chip_writing import fetch_keys
+
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        keys = fetch_keys(producers, actor, lot, out, diversifier, given)
+    print(f"{out}  {'每芯片一密钥 a key for each chip' if keys['diversifier'] else '同一密钥 one key for all chips'}")
+
+
+@codes_app.command("nfc-bind")
+def codes_nfc_bind(
+    lot: LotUri,
+    source: Annotated[Path, typer.Argument(metavar="FILE", help=".csv 或 .ndjson / .csv or .ndjson: uid, serial")],
+    url: Url,
+    actor: Owner,
+    home: HomeFolder = None,
+    policy: PolicyFile = None,
+) -> None:
+    """登记哪个芯片在哪一件上，一一对应；中断后重来即可。 Bind chips to items, one to one; repeat it if cut off."""
+    from ..chip_writing import bind_chips
+
+    producers, bars = producers_of(url, home, policy)
+    with producers.service, bars:
+        new, known = bind_chips(producers, actor, lot, source)
+    print(f"{new} 个芯片已绑定，{known} 个早已绑定 chips bound; {known} were bound already")
+
+
 @codes_app.command("sscc")
 def codes_sscc(
     prefix: Annotated[str, typer.Option(help="厂商识别代码 / GS1 company prefix")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..scans.judging import Verdict, city_of, moment
+from ..scans.judging import State, Verdict, city_of, moment
 from .summary import Sign
 from .texts import Texts
 
@@ -13,12 +13,14 @@ _SIGNS: dict[str, Sign] = {"first": "good", "unsettled": "open", "before": "open
 
 @dataclass(frozen=True)
 class ScanState:
-    """A verdict in one language."""
+    """A verdict in one language. `chip`, `chip_line`: what the item's chip adds, if it adds anything but a reason."""
 
     sign: Sign
     heading: str
     line: str
     reasons: tuple[str, ...]
+    chip: str = ""
+    chip_line: str = ""
 
 
 def scan_state(verdict: Verdict, t: Texts) -> ScanState:
@@ -29,7 +31,11 @@ def scan_state(verdict: Verdict, t: Texts) -> ScanState:
         place = t("scan.unknown_city") if city is None else t.pick(city.name)
         line = t("scan.since", n=first.checks, when=t.pick(moment(first.time_ms)), city=place)
     reasons = tuple(t.pick(reason.text) for reason in verdict.reasons if reason.public)
-    return ScanState(_SIGNS.get(verdict.state, "bad"), t(f"scan.{verdict.state}"), line, reasons)
+    chip = verdict.chip if f"chip.{verdict.chip}" in t else ""
+    return ScanState(
+        _SIGNS.get(verdict.state, "bad"), t(f"scan.{verdict.state}"), line, reasons,
+        t(f"chip.{chip}") if chip else "", t(f"chip.{chip}_line") if chip else "",
+    )  # fmt: skip
 
 
 def warning(state: State, t: Texts) -> str:

@@ -13,11 +13,11 @@ from ...qr import digital_link
 from ...qr.errors import DigitalLinkError
 from ...trace.story import Story
 from ...trace.viewer import Viewer
-from ..answers import body_of, problems
+from ..answers import body_of, media, problems
 from ..body import read_body, require_media_type
 from ..dependencies import PersonDep, ServicesDep
 from ..json_answers import json_response
-from ..negotiation import language_of
+from ..negotiation import language_of, large_letters
 from ..pages.inner_check import document, render_answer
 from ..problems import HttpRefusal
 from ..questions import require_reason
@@ -30,9 +30,8 @@ from .resolver import unknown
 
 router = APIRouter(tags=["单件码 item codes"])
 
-_FORM = "application/x-www-form-urlencoded"
+_FORM, _JSON = "application/x-www-form-urlencoded", "application/json"
 _MAX_BODY = 2_048
-_MEMBERS = {"uri", "code"}
 _BODY: dict[str, Any] = {
     "type": "object", "required": ["uri", "code"],
     "properties": {
@@ -42,19 +41,30 @@ _BODY: dict[str, Any] = {
 }  # fmt: skip
 _PRIVATE = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex"}
 _ANYBODY = Viewer(None)
-_ANSWERS = problems(400, 404, 413, 415, 422, 429, 503)
 
 
 @router.post(
     "/inner-checks",
     summary="查询内码 / Check an inner code",
-    description="The form of item pages. The code stands in the body only, and is in no log.",
+    description=(
+        "The form of item pages, and the same as JSON for apps: `matches`, and if so whether this was the `first` "
+        "check, and when and in which city that was. The code stands in the body only, and is in no log. The first "
+        "right check is recorded for good. After some wrong codes, of one item or from one address, nothing is looked "
+        "at for a time (429 with Retry-After). It never says that goods are genuine."
+    ),
     response_class=Response,
-    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}}, **_ANSWERS},
-    openapi_extra=body_of({_FORM: _BODY}, "表单 / the form"),
+    responses={
+        200: media("结果 / what was found", {"text/html": {"type": "string"}, _JSON: {"type": "object"}}),
+        **problems(400, 404, 413, 415, 422, 429, 503),
+    },
+    openapi_extra=body_of({_FORM: _BODY, _JSON: _BODY}, "单件与内码 / item and inner code"),
 )
-async def check_by_form(request: Request, services: ServicesDep) -> Response:
-    require_media_type(request, (_FORM,))
+async def check_inner_code(request: Request, services: ServicesDep) -> Response:
+    if require_media_type(request, (_FORM, _JSON)) == _JSON:
+        body = await read_object(request, _MAX_BODY, services.settings.body_timeout, {"uri", "code"})
+        path, story, answer = await run_in_threadpool(_check, request, services, body["uri"], body["code"])
+        found = {"uri": services.names.absolute(path), **document(answer, story)}
+        return json_response(found, headers=_PRIVATE)
     raw = await read_body(request, _MAX_BODY, services.settings.body_timeout)
     try:
         fields = parse_qs(raw.decode("ascii"), keep_blank_values=True, max_num_fields=10, errors="strict")
@@ -63,28 +73,8 @@ async def check_by_form(request: Request, services: ServicesDep) -> Response:
     uri, code = (fields.get(name, [""])[0] for name in ("uri", "code"))
     path, story, answer = await run_in_threadpool(_check, request, services, uri, code)
     language = language_of(request)
-    large = request.query_params.get("large") == "1"
-    page = render_answer(answer, story, path, language, large=large)
+    page = render_answer(answer, story, path, language, large=large_letters(request))
     return Response(page, 200, {**_PRIVATE, "Content-Language": language}, "text/html; charset=utf-8")
-
-
-@router.post(
-    "/api/v1/inner-checks",
-    summary="查询内码（JSON）/ Check an inner code, as JSON",
-    description=(
-        "`matches`, and if so whether this was the `first` check, and when and in which city that was. The first right "
-        "check is recorded for good. After some wrong codes, of one item or from one address, nothing is looked at for "
-        "a time (429 with Retry-After). It never says that goods are genuine."
-    ),
-    response_model=dict[str, Any],
-    responses=_ANSWERS,
-    openapi_extra=body_of({"application/json": _BODY}, "单件与内码 / item and inner code"),
-)
-async def check_by_api(request: Request, services: ServicesDep) -> Response:
-    body = await read_object(request, _MAX_BODY, services.settings.body_timeout, _MEMBERS)
-    path, story, answer = await run_in_threadpool(_check, request, services, body["uri"], body["code"])
-    found = {"uri": services.names.absolute(path), **document(answer, story)}
-    return json_response(found, headers=_PRIVATE)
 
 
 def _check(request: Request, services: Services, uri: str, code: str) -> tuple[str, Story, InnerAnswer]:

@@ -27,7 +27,7 @@ from ..links import OPEN, linkset_header
 from ..negotiation import language_of, large_letters, preferred_type
 from ..problems import HttpRefusal
 from ..product_pages import Body
-from ..scans.guard import issued, look
+from ..scans.guard import chip, issued, look
 from ..scans.judging import Verdict
 from ..services import Services
 from ..warm import PAGE_TYPE, VARY, answer, page_headers
@@ -248,6 +248,8 @@ def _show_item(
             raise unknown()
         lot = orjson.loads(body.content) | {"uri": uri, "serial": serial, "item": item.state}
         lot |= recalls_of_item(lot["recalls"], sequence_of(serial))
+        if (made_by := chip(request, services, path, consume=False)) is not None:
+            lot["chip"] = made_by.state
         return answer(request.headers, Body(json_bytes(lot)), JSON, headers)
 
     def seen(story: Story) -> Verdict:

@@ -9,9 +9,11 @@ from urllib.parse import unquote
 
 from starlette.requests import Request
 
+from ...qr.nfc import is_chip_link
 from ..edge import client_address, client_of
 from ..item_states import ItemState
 from ..services import Services
+from .chips import Chip
 from .inner_codes import InnerAnswer
 from .judging import Verdict
 
@@ -32,7 +34,23 @@ def look(request: Request, services: Services, path: str, state: ItemState, *, r
     """What the page of the item at `path` says of it; a person's look is noted."""
     address, trusted = client_address(services, request)
     bucket = client_of(services, request)
-    return services.looks.at(request, path, lot_of(path), state, bucket, address, trusted=trusted, recalled=recalled)
+    seen = chip(request, services, path, consume=services.looks.is_person(request))
+    return services.looks.at(
+        request, path, lot_of(path), state, bucket, address, trusted=trusted, recalled=recalled, chip=seen
+    )
+
+
+def chip(request: Request, services: Services, path: str, *, consume: bool) -> Chip | None:
+    """What the chip of the item at `path` says, where a chip made the link; `consume`: its counter is used up by that.
+
+    Whoever makes messages up is slowed down as whoever guesses serials is.
+    """
+    if not is_chip_link(request.query_params):
+        return None
+    found = services.nfc_tags.look(path, request.query_params.multi_items(), consume=consume)
+    if found.state == "forged":
+        services.guesses.take(client_of(services, request))
+    return found
 
 
 def lot_of(path: str) -> str:

@@ -85,12 +85,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the page says of an item. `again`: the same device looks again, so this is no new check."""
+    """What the page says of an item. `again`: the same device looks again, so this is no new check.
+
+    chip: state of the chip's message, where a chip made the link; see `chips.Chip`.
+    """
 
     state: State
     first: First | None
     reasons: tuple[Reason, ...]
     again: bool = False
+    chip: str = ""
 
     @property
     def slugs(self) -> str:

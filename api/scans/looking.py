@@ -13,6 +13,7 @@ from ...trace import tables
 from ...trace.genealogy import find_node
 from ...trace.viewer import COUNTY_DIGITS
 from ..item_states import ItemState
+from .chips import Chip
 from .judging import Scan, Verdict, judge
 from .recording import Scans
 from .visitors import Visitors
@@ -32,33 +33,45 @@ class Looks:
 
     def at(
         self, request: Request, item: str, lot: str, state: ItemState, bucket: str, address: str,
-        *, trusted: bool, recalled: bool,
+        *, trusted: bool, recalled: bool, chip: Chip | None = None,
     ) -> Verdict:  # fmt: skip
         """What the page of the item at the path `item` says; a person's look is noted for later ones.
 
-        lot: subject string. bucket, address: whose look it is; trusted: whether a proxy of ours said so.
+        lot: subject string. bucket, address: whose look it is; trusted: whether a proxy of ours said so. chip: what the
+        item's chip says, where one made the link.
         """
         now = self.seen(request, bucket, address, trusted=trusted)
+        if chip is not None and chip.is_tap:
+            now = replace(now, kind="nfc")
         if state.inner_checked_ms is None:
             state = replace(state, inner_checked_ms=self._scans.opened(item))
-        first, earlier = self._scans.earlier(item)
         left, regions = self.sent(lot)
-        verdict = judge(state, first, earlier, now, recalled=recalled, lot_left=left, regions=regions)
+
+        def judged() -> Verdict:
+            first, earlier = self._scans.earlier(item)
+            doubt = None if chip is None else chip.reason
+            verdict = judge(state, first, earlier, now, recalled=recalled, lot_left=left, regions=regions, chip=doubt)
+            return replace(verdict, chip="" if chip is None else chip.state)
+
+        verdict = judged()
         if not self._visitors.is_person(request):
             return verdict
         if verdict.state == "first" and not verdict.again:
             earliest = self._scans.first(item, lot, now, verdict)
             if earliest is not False:
                 return verdict if earliest else replace(verdict, state="unsettled")
-            first, earlier = self._scans.earlier(item)  # somebody was faster
-            verdict = judge(state, first, earlier, now, recalled=recalled, lot_left=left, regions=regions)
-        self._scans.note(item, lot, now, verdict)
+            verdict = judged()  # somebody was faster
+        self._scans.note(item, lot, now, _without_reload(verdict))
         return verdict
 
     def guessed(self, request: Request, lot: str, bucket: str, address: str, *, trusted: bool) -> None:
         """Note that somebody asked for a serial that the lot never had."""
         seen = self.seen(request, bucket, address, trusted=trusted)
         self._scans.note("", lot, seen)
+
+    def is_person(self, request: Request) -> bool:
+        """Whether somebody looks, and no program."""
+        return self._visitors.is_person(request)
 
     def seen(self, request: Request, bucket: str, address: str, *, trusted: bool) -> Scan:
         """What is known of a scan that happens now."""
@@ -93,3 +106,10 @@ class Looks:
         # One dealer of unknown region may sell anywhere: then no scan is outside.
         known = [county for county in dealers if county and len(county) == COUNTY_DIGITS]
         return bool(rows) or any_sold is not None, known if len(known) == len(dealers) else []
+
+
+def _without_reload(verdict: Verdict) -> Verdict:
+    """A verdict as it is kept: that somebody reloads the page of the own tap is suspicious to nobody."""
+    if not verdict.again:
+        return verdict
+    return replace(verdict, reasons=tuple(one for one in verdict.reasons if one.slug != "nfc-replayed"))

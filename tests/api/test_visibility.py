@@ -213,6 +213,7 @@ KNOWN_WRITES = {
     ("post", "/api/v1/webhooks"), ("delete", "/api/v1/webhooks/{webhook}"),
     ("post", "/api/v1/webhooks/{webhook}/enable"), ("post", "/complaints"),
     ("post", "/api/v1/complaints/{complaint}/answers"), ("post", "/api/v1/codes"),
+    ("post", "/inner-checks"), ("post", "/api/v1/codes/nfc"), ("post", "/api/v1/codes/nfc/tags"),
 }  # fmt: skip
 
 
@@ -229,6 +230,9 @@ def _writes_of_a_stranger(walk: Walk, webhook: str, complaint: str) -> Iterator[
     yield "POST", f"/api/v1/webhooks/{webhook}/enable", {}
     yield "POST", f"/api/v1/complaints/{complaint}/answers", {"text": "试探"}
     yield "POST", "/api/v1/codes", {"lot": walk.sent, "count": 3}
+    yield "POST", "/api/v1/codes/nfc", {"root": "A" * 43 + "="}
+    yield "POST", "/api/v1/codes/nfc/tags", {"root": "A" * 43 + "="}
+    yield "POST", "/inner-checks", {"uri": f"{walk.lot}/21/{'0' * 20}", "code": "0" * 12}
 
 
 def test_a_stranger_learns_and_changes_nothing_by_writing_about_others(walk: Walk) -> None:

@@ -41,6 +41,7 @@ def test_demo_json_tells_scripts_where_everything_is(demo: Demo) -> None:
         "base_url",
         "policy",
         "products",
+        "bottle",
         "api_keys",
         "device_keys",
         "registrar",
