@@ -1,4 +1,4 @@
-"""How long a browser takes to verify a product's proof, with WebCrypto and without: `suyuan bench page`.
+"""How long a browser takes to verify a product's proof, and how soon it shows the page: `suyuan bench page`.
 
 The bundle is that of a lot of the sample batches with 30 events or a few more, cosigned by two witnesses; the browser
 is a headless Chromium of this machine, and what it runs are the modules of the verifier's page. Each way has a browser
@@ -32,8 +32,10 @@ from ..ledger.statement import parse_statement
 from ..ledger.strict_json import dump_json
 from ..trace.history import History
 from ..trace.naming import Names
+from ..trace.story import Story
 from ..trace.tables import node
 from ..trace.viewer import Viewer
+from . import bench_paint
 from .bench_rules import SampleLedger
 from .pages.scripts import joined
 
@@ -53,7 +55,7 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
         return []
     progress("a bundle of a sample batch")
     with tempfile.TemporaryDirectory(prefix="suyuan-bench-") as folder:
-        bundle, policy = _bundle(Path(folder))
+        bundle, policy, story = _bundle(Path(folder))
         content = dump_json(bundle)
         name = f"verification in the browser, {_events(bundle)} events ({len(bundle['statements'])} statements)"
         rows = []
@@ -65,11 +67,12 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
             told = _measured(browser, Path(folder), content, policy.text().encode(), query)
             for which in ("first", "median"):
                 rows.append(Row(f"{name}, {what}, {which}", told[which], None, None, "ms", at_most=most))
+        rows += bench_paint.rows(browser, Path(folder), story, progress)
     return rows
 
 
-def _bundle(folder: Path) -> tuple[dict[str, Any], Policy]:
-    """The bundle of some lot, cosigned by two witnesses, and the policy that asks for both."""
+def _bundle(folder: Path) -> tuple[dict[str, Any], Policy, Story]:
+    """The bundle of some lot, cosigned by two witnesses, the policy that asks for both, and the lot's story."""
     witnesses = [NoteSigner(f"witness-{n}", Ed25519PrivateKey.generate(), COSIGNATURE_KEY) for n in (1, 2)]
     with SampleLedger.opened(folder) as ledger:
         ledger.record(list(islice(ledger.stories(), _STATEMENTS)))
@@ -80,12 +83,14 @@ def _bundle(folder: Path) -> tuple[dict[str, Any], Policy]:
         )
         history = History(ledger.log.database, ledger.log, ledger.templates, Names(_HOST), lambda: alone)
         bundle = _middling(ledger, history)
+        story = history.story(Names(_HOST).uri(bundle["subject"]), Viewer(None))
+        assert story is not None  # it has a bundle
     note = bundle["checkpoints"][0]
     text, now_s = parse_note(note).text, int(time.time())
     bundle["checkpoints"] = [note + "".join(witness.cosign(text, now_s) for witness in witnesses)]
     known = tuple(Witness(each.name, each.verifier) for each in witnesses)
     group = Group("witnesses", 2, tuple(each.name for each in witnesses))
-    return bundle, Policy(alone.logs, known, (group,), group.name, None, alone.registrars, alone.max_index_age_s)
+    return bundle, Policy(alone.logs, known, (group,), group.name, None, alone.registrars, alone.max_index_age_s), story
 
 
 def _middling(ledger: SampleLedger, history: History) -> dict[str, Any]:

@@ -49,6 +49,12 @@ def static_url(name: str) -> str:
     raise KeyError(name)
 
 
+@cache
+def page_style() -> str:
+    """The style of all pages, for those that carry it themselves: a phone on a slow line then asks once, not twice."""
+    return static_files()[static_url("page.css").removeprefix(STATIC_ROOT)].content.decode("utf-8")
+
+
 def integrity(name: str) -> str:
     """What the `integrity` of a script element that loads the script kept as `name` must be."""
     return joined(name).integrity

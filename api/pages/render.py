@@ -11,6 +11,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.ext import Extension
+from markupsafe import Markup
 
 from ...trace.certificates import STAGE as CONFORMITY
 from ...trace.evidence import LABELS
@@ -19,7 +20,7 @@ from ..complaints import KINDS as COMPLAINT_KINDS
 from ..complaints import PublicComplaints
 from ..scans.judging import Verdict
 from . import flow, formatting, place_map, plot_map, reference, summary, timeline
-from .assets import integrity, static_url
+from .assets import integrity, page_style, static_url
 from .scan_state import ScanState, scan_state
 from .signers import signers
 from .texts import LANGUAGES, Lang, Texts, texts
@@ -259,6 +260,7 @@ def _environment() -> Environment:
     )
     environment.globals["static_url"] = static_url
     environment.globals["integrity"] = integrity
+    environment.globals["page_style"] = lambda: Markup(page_style())
     environment.filters.update(
         link=formatting.link,
         path_of=formatting.path_of,

@@ -8,7 +8,7 @@ from functools import cache
 
 from markupsafe import Markup
 
-from .assets import CONTENT_SECURITY_POLICY, minified_css, static_files, static_url
+from .assets import CONTENT_SECURITY_POLICY, minified_css, page_style, static_files, static_url
 from .render import PageUrls, render_plain
 from .scripts import FOLDER, joined
 from .texts import Lang, texts
@@ -19,10 +19,13 @@ INTEGRITY_POLICY = "blocked-destinations=(script)"
 
 @cache
 def product_headers() -> dict[str, str]:
-    """What a browser may do for a product page: run our two scripts, known by hash, and fetch from this host."""
+    """What a browser may do for a product page: draw it by the one style it carries and run our two scripts, all known
+    by hash, and fetch from this host.
+    """
     scripts = " ".join(f"'{joined(entry).integrity}'" for entry in ("boot.js", "here.js"))
+    styled = CONTENT_SECURITY_POLICY.replace("style-src 'self'", f"style-src {_hash(page_style())}")
     return {
-        "Content-Security-Policy": f"{CONTENT_SECURITY_POLICY}; script-src {scripts}; connect-src 'self'",
+        "Content-Security-Policy": f"{styled}; script-src {scripts}; connect-src 'self'",
         "Integrity-Policy": INTEGRITY_POLICY,
     }
 
@@ -65,8 +68,7 @@ def _policy() -> str:
 
 @cache
 def _style() -> str:
-    page = static_files()[static_url("page.css").rpartition("/")[2]].content.decode("utf-8")
-    return page + minified_css((FOLDER / "verify.css").read_text(encoding="utf-8"))
+    return page_style() + minified_css((FOLDER / "verify.css").read_text(encoding="utf-8"))
 
 
 def _icon() -> bytes:
