@@ -40,6 +40,7 @@ from .routes import (
     log,
     nfc,
     office,
+    other_links,
     pages,
     parties,
     products,
@@ -70,6 +71,7 @@ ROUTERS = (
     uploads.router,
     credentials.router,
     units.router,
+    other_links.router,
     products.router,
     resolver.router,
     log.router,
@@ -84,7 +86,7 @@ ROUTERS = (
     inner_checks.router,
     health.router,
     pages.router,
-    resolver.compressed,
+    other_links.behind,
 )
 _ABOUT = (
     "溯源：从田间到餐桌，逐环节签名、上链、可验证。"

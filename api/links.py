@@ -98,6 +98,14 @@ def linkset_header(uri: str) -> str:
     return f'<{uri}?linkType=linkset>; rel="linkset"; type="{LINKSET}"'
 
 
+def attributes(query: str) -> str:
+    """The pairs of a query that are named by digits, as they are written: no other can be a GS1 data attribute.
+
+    Source: GS1 Digital Link, URI Syntax 1.4: whoever names a parameter of their own, does not do so in digits.
+    """
+    return "&".join(pair for pair in query.split("&") if pair.isascii() and pair.partition("=")[0].isdigit())
+
+
 def link_type(text: str) -> str:
     """A link type in full, from `gs1:pip`, `suyuan:proof` or any of the addresses that GS1's vocabulary has had."""
     for prefix in _OTHER_SPELLINGS:
@@ -115,14 +123,15 @@ def best(connection: HTTPConnection, levels: Sequence[Level], wanted: str) -> Li
     return None
 
 
-def liking_of(connection: HTTPConnection, link: Link) -> tuple[bool, float, float]:
-    """How well a link suits a request; of equal ones the first counts."""
+def liking_of(connection: HTTPConnection, link: Link) -> tuple[bool, bool, float, float]:
+    """How well a link suits a request; of equal ones the first counts. What cannot be read at all comes last."""
     asked = connection.query_params.get("context", "")
     given = connection.query_params.get("lang", "")
     header = given or connection.headers.get("accept-language", "")
     language = max((liking(header, tag) for tag in link.languages), default=0.0) if link.languages else 0.001
-    media = liking(connection.headers.get("accept", ""), link.media_type) if link.media_type else 0.001
-    return (bool(asked) and asked in link.contexts, language, media)
+    accept = connection.headers.get("accept", "")
+    media = liking(accept, link.media_type) if link.media_type else 0.001
+    return (bool(asked) and asked in link.contexts, not accept or media > 0, language, media)
 
 
 def target(names: Names, link: Link, query: str, *, without: Sequence[str] = ("linkType", "context")) -> str:
@@ -137,17 +146,18 @@ def target(names: Names, link: Link, query: str, *, without: Sequence[str] = ("l
     return whole + (f"#{fragment}" if fragment else "")
 
 
-def levels_of(names: Names, path: str, story: Story, *, epcis: bool) -> list[Level]:
+def levels_of(names: Names, path: str, story: Story, *, newest: str, epcis: bool) -> list[Level]:
     """The levels of `path` (a product, lot, item, plot or logistic unit), told by the story of its (newest) lot.
 
-    epcis: whether this service answers EPCIS queries.
+    newest: the URI of the product's newest lot, whose page is that of the product by default. epcis: whether this
+    service answers EPCIS queries.
     """
     product = story.product
     name = story.name if product is None else product.name.zh or product.name.en
     found: list[Level] = []
     if path.startswith("/01/"):
         gtin = "/".join(path.split("/")[:3])
-        found.append(Level(names.absolute(gtin), name, _about(names, gtin, name)))
+        found.append(Level(names.absolute(gtin), name, _about(names, gtin, name, newest)))
     lot, _, serial = path.partition("/21/")
     if lot != (found[0].uri.removeprefix(names.base) if found else ""):
         title = name if product is None else f"{name} {story.name}"
@@ -160,12 +170,17 @@ def levels_of(names: Names, path: str, story: Story, *, epcis: bool) -> list[Lev
     return found
 
 
-def _about(names: Names, path: str, title: str) -> tuple[Link, ...]:
-    """What every level has: its page by default, as product information and as traceability, in both languages."""
+def _about(names: Names, path: str, title: str, default: str | None = None) -> tuple[Link, ...]:
+    """What every level has: its page by default, as product information and as traceability, in both languages.
+
+    default: the page by default where it is another one. It is product information in either language, too.
+    """
     uri = names.absolute(path)
+    page = default or uri
     return (
-        Link(GS1 + "defaultLink", uri, title),
+        Link(GS1 + "defaultLink", page, title),
         *_in_both(GS1 + "pip", uri, Text(f"{title}：产品信息", f"{title}: product information")),
+        Link(GS1 + "pip", page, title, ("zh", "en"), _HTML),
         *_in_both(GS1 + "traceability", f"{uri}#story", Text(f"{title}：来历", f"{title}: its story")),
     )
 

@@ -208,12 +208,20 @@ def _plain_http(error: HTTPException) -> Problem:
         case 404:
             return _refused(not_found())
         case 405:
-            zh, en, rule = "此地址不支持该方法", "this address does not take that method", "method"
+            return _method_not_allowed(error)
         case status if status < 500:
             zh, en, rule = "请求无法处理", "the request cannot be handled", "request"
         case _:
             zh, en, rule = "服务内部错误，已记录", "an internal error; it has been recorded", "internal"
     return Problem(error.status_code, rule, zh, en, headers=dict(error.headers or {}))
+
+
+def _method_not_allowed(error: HTTPException) -> Problem:
+    """With the methods that are allowed; HEAD is wherever GET is (RFC 9110 section 9.3.2)."""
+    headers = dict(error.headers or {})
+    if headers.get("Allow") == "GET":
+        headers["Allow"] = "GET, HEAD"
+    return Problem(405, "method", "此地址不支持该方法", "this address does not take that method", headers=headers)
 
 
 def _unavailable(rule: str, zh: str, en: str, retry_after: str) -> Problem:

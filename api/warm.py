@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .links import OPEN, linkset_header
+from .links import OPEN, attributes, linkset_header
 from .negotiation import language_of, large_letters, preferred_type
 from .pages.verifier import product_headers
 from .problems import Language
@@ -62,6 +62,8 @@ def _wishes(accept: str, languages: str, query: bytes) -> tuple[Language, bool] 
     request = Request({"type": "http", "query_string": query, "headers": headers})
     if "linkType" in request.query_params or "linkset" in accept or preferred_type(request, OFFERED) != HTML:
         return None
+    if attributes(query.decode("latin-1")):
+        return None  # they may be at fault, and are looked at with the rest of the link
     return language_of(request), large_letters(request)
 
 

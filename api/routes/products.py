@@ -15,7 +15,7 @@ from ...ledger.errors import Refusal
 from ...ledger.item_code import sequence_of
 from ...ledger.subjects import subject_of
 from ...qr import digital_link, symbol
-from ...qr.errors import DigitalLinkError
+from ...qr.digital_link import DigitalLink
 from ...trace.bundling import Bundler
 from ...trace.history import recalls_of_item
 from ...trace.story import Story
@@ -23,7 +23,7 @@ from ...trace.viewer import Viewer
 from ..answers import media, problems
 from ..dependencies import ReaderDep, ServicesDep
 from ..json_answers import json_bytes
-from ..links import OPEN, linkset_header
+from ..links import OPEN, attributes, linkset_header
 from ..negotiation import language_of, large_letters, preferred_type
 from ..problems import HttpRefusal
 from ..product_pages import Body
@@ -37,7 +37,6 @@ from .resolver import (
     general_path,
     links_at,
     newest_lot,
-    partly_compressed,
     unknown,
 )
 
@@ -68,7 +67,7 @@ _ABOUT = (
     responses=_PAGE,
 )
 def product_page(request: Request, services: ServicesDep, name: str) -> Response:
-    return _digital_link_page(request, services)
+    return digital_link_page(request, services)
 
 
 @router.get(
@@ -79,7 +78,7 @@ def product_page(request: Request, services: ServicesDep, name: str) -> Response
     responses=_PAGE,
 )
 def logistic_unit_page(request: Request, services: ServicesDep, name: str) -> Response:
-    return _digital_link_page(request, services)
+    return digital_link_page(request, services)
 
 
 @router.get(
@@ -153,15 +152,10 @@ def qr_symbol(
     return Response(drawn.svg(), 200, headers, "image/svg+xml")
 
 
-def _digital_link_page(request: Request, services: Services) -> Response:
+def digital_link_page(request: Request, services: Services) -> Response:
+    """What the Digital Link of a request leads to: page, links, or a redirect. Raises HttpRefusal, DigitalLinkError."""
     path = _raw_path(request)
-    try:
-        link = digital_link.parse(services.names.absolute(path), lenient=True)
-    except DigitalLinkError:
-        compressed = partly_compressed(request, services, path)
-        if compressed is None:
-            raise
-        return compressed
+    link = read_link(request, services)
     ais = {ai for ai, _ in link.identifiers}
     if link.stem or ais - {"00", "01", "10", "21", *BEYOND_LEVELS}:
         raise unknown()
@@ -176,6 +170,13 @@ def _digital_link_page(request: Request, services: Services) -> Response:
             raise unknown()
         return _redirect(request, urlsplit(newest_lot(services, link.gtin)).path, 307)
     return _show(request, services, path)
+
+
+def read_link(request: Request, services: Services) -> DigitalLink:
+    """The Digital Link of a request with its attributes; other parameters may be what they like. DigitalLinkError."""
+    described = attributes(request.scope["query_string"].decode("latin-1"))
+    uri = services.names.absolute(_raw_path(request)) + (f"?{described}" if described else "")
+    return digital_link.parse(uri, lenient=True)
 
 
 def _own_name_page(request: Request, services: Services) -> Response:

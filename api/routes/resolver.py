@@ -1,9 +1,8 @@
-"""The resolver of GS1 Digital Links: description file, linksets, redirects by link type, compressed links, handles."""
+"""The resolver of GS1 Digital Links: description file, linksets, redirects by link type, handles."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -11,8 +10,6 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
-from ...qr.compression import Decompressed, decompress, looks_compressed
-from ...qr.errors import DigitalLinkError
 from ...trace.tables import node
 from ...trace.viewer import Viewer
 from ..answers import media, problems
@@ -40,8 +37,6 @@ from ..scans.guard import issued
 from ..services import Services
 
 router = APIRouter(tags=["产品 products"])
-compressed = APIRouter(tags=["产品 products"])
-"""Any single segment that nothing else has taken: stands behind all other routes."""
 
 _HTML, _JSON = "text/html", "application/json"
 BEYOND_LEVELS = frozenset({"22", "235"})
@@ -138,45 +133,6 @@ def _of_handle(services: Services, handle: str) -> str:
 _SERIAL_LENGTH = 20
 
 
-@compressed.get(
-    "/{code}",
-    summary="压缩的数字链接 / A compressed Digital Link",
-    description="Base64url by GS1 Digital Link: Compression. Leads to the uncompressed spelling, or gives its links.",
-    status_code=307,
-    response_class=Response,
-    responses=problems(400, 404, 429, 503),
-)
-def compressed_link(request: Request, services: ServicesDep, code: str) -> Response:
-    if not looks_compressed(code):
-        raise not_found()
-    try:
-        found = decompress(services.names.host, code)
-    except DigitalLinkError as error:
-        if error.rule == "compressed":
-            raise not_found() from None
-        raise
-    return _uncompressed(request, services, found)
-
-
-def partly_compressed(request: Request, services: Services, path: str) -> Response | None:
-    """The answer for `/01/<gtin>/<base64url>`; None where the path is nothing of the kind."""
-    parts = path.strip("/").split("/")
-    if len(parts) != 3 or not looks_compressed(parts[2]):
-        return None
-    try:
-        return _uncompressed(request, services, decompress(services.names.host, parts[2], [(parts[0], parts[1])]))
-    except DigitalLinkError:
-        return None
-
-
-def _uncompressed(request: Request, services: Services, found: Decompressed) -> Response:
-    same_as = (f'<{services.names.absolute(found.path)}>; rel="owl:sameAs"',)
-    if not asks_for_links(request):
-        query = "&".join(part for part in (found.query, request.url.query) if part)
-        return _to(found.path, query, same_as)
-    return links_at(request, services, found.path, same_as)
-
-
 # ---------------------------------------------------------------- links of a thing
 
 
@@ -193,20 +149,17 @@ def asks_for_links(request: Request) -> bool:
     return "linkset" in accept and preferred_type(request, (_HTML, LINKSET, _JSON)) == LINKSET
 
 
-def links_at(request: Request, services: Services, path: str, same_as: Sequence[str] = ()) -> Response:
+def links_at(request: Request, services: Services, path: str) -> Response:
     """The linkset of `path` (canonical), or the redirect to the link of the type asked for.
 
     Raises HttpRefusal 404 for what is unknown, and for a link type that it has not.
     """
-    return _links(request, services, levels_at(request, services, path), same_as)
-
-
-def _links(request: Request, services: Services, levels: Sequence[Level], same_as: Sequence[str]) -> Response:
+    levels = levels_at(request, services, path)
     wanted = request.query_params.get("linkType", "linkset")
     if wanted in ("linkset", "all"):
         described = f'<{services.names.absolute(CONTEXT_PATH)}>; rel="http://www.w3.org/ns/json-ld#context"'
         own = f'{described}; type="application/ld+json"'
-        headers = {**OPEN, "Link": ", ".join((own, *same_as)), "Cache-Control": _SHORT, "Vary": "Accept"}
+        headers = {**OPEN, "Link": own, "Cache-Control": _SHORT, "Vary": "Accept"}
         return Response(json_bytes(linkset(levels)), 200, headers, LINKSET)
     found = best(request, levels, link_type(wanted))
     if found is None:
@@ -214,7 +167,7 @@ def _links(request: Request, services: Services, levels: Sequence[Level], same_a
             404, "link-type", field="linkType", zh="没有这种类型的链接", en="there is no link of this type",
             expected=", ".join(dict.fromkeys(_prefixed(link.type) for level in levels for link in level.links)),
         )  # fmt: skip
-    link = ", ".join((linkset_header(levels[-1].uri), *same_as))
+    link = linkset_header(levels[-1].uri)
     headers = {**OPEN, "Link": link, "Cache-Control": _SHORT, "Vary": "Accept, Accept-Language"}
     return RedirectResponse(target(services.names, found, request.url.query), 307, headers=headers)
 
@@ -224,13 +177,14 @@ def levels_at(request: Request, services: Services, path: str) -> list[Level]:
     lot, _, serial = path.partition("/21/")
     if serial and issued(request, services, path) is None:
         raise unknown()
-    uri = services.names.absolute(lot)
-    if lot.startswith("/01/") and "/10/" not in lot:
-        uri = newest_lot(services, lot.removeprefix("/01/"))
+    uri = newest = services.names.absolute(lot)
+    if lot.startswith("/01/"):
+        newest = newest_lot(services, lot.split("/")[2])
+        uri = uri if "/10/" in lot else newest
     story = services.product_pages.story(uri)
     if story is None:
         raise unknown()
-    return levels_of(services.names, path, story, epcis=_serves_epcis(request))
+    return levels_of(services.names, path, story, newest=newest, epcis=_serves_epcis(request))
 
 
 def newest_lot(services: Services, gtin: str) -> str:
@@ -252,9 +206,8 @@ def _serves_epcis(request: Request) -> bool:
     return any(getattr(route, "path", "") == EPCIS_PATH for route in request.app.routes)
 
 
-def _to(path: str, query: str, links: Sequence[str] = ()) -> Response:
-    headers = {**OPEN, "Cache-Control": _SHORT, **({"Link": ", ".join(links)} if links else {})}
-    return RedirectResponse(path + (f"?{query}" if query else ""), 307, headers=headers)
+def _to(path: str, query: str) -> Response:
+    return RedirectResponse(path + (f"?{query}" if query else ""), 307, headers={**OPEN, "Cache-Control": _SHORT})
 
 
 def general_path(path: str) -> str:

@@ -101,6 +101,7 @@ def test_a_linkset_is_valid_by_the_published_schema(house: House, path: str) -> 
         (GS1 + "traceability", {}, "?lang=zh#story"),
         ("gs1:recallStatus", {"Accept-Language": "fr"}, "?lang=zh"),
         ("gs1:defaultLink", {}, ""),
+        ("gs1:pip", {"Accept": "text/html", "Accept-Language": "fr, *;q=0.1"}, "?lang=zh"),
     ],
 )
 def test_a_link_type_leads_to_the_link_that_suits_the_request(
@@ -158,17 +159,88 @@ def test_what_is_unknown_is_the_same_404_for_every_kind_of_request(house: House)
     assert {answer.headers["access-control-allow-origin"] for answer in answers} == {"*"}
 
 
-def test_a_compressed_link_leads_to_its_uncompressed_spelling(house: House) -> None:
-    answer = house.http.get(COMPRESSED + "?utm=1")
-    assert (answer.status_code, answer.headers["location"]) == (307, ITEM + "?utm=1")
-    assert f'<{HOST}{ITEM}>; rel="owl:sameAs"' in answer.headers["link"]
+def test_a_compressed_link_is_answered_as_the_link_it_stands_for_without_a_redirect(house: House) -> None:
+    for method in (house.http.get, house.http.head):
+        answer = method(COMPRESSED + "?utm=1&lang=en")
+        assert (answer.status_code, answer.headers["content-language"]) == (200, "en")
+        assert f'<{HOST}{ITEM}>; rel="owl:sameAs"' in answer.headers["link"]
+        assert 'rel="linkset"' in answer.headers["link"]
+    assert SERIAL in house.http.get(COMPRESSED).text
+    assert house.http.options(COMPRESSED).status_code == 204
+    assert house.http.options("/openapi.json").status_code == 405
     linkset = links(house, COMPRESSED)
     assert linkset.json()["linkset"][-1]["anchor"] == HOST + ITEM
     assert 'rel="owl:sameAs"' in linkset.headers["link"]
     typed = house.http.get(COMPRESSED + "?linkType=gs1:pip")
     assert typed.headers["location"] == ITEM + "?lang=zh"
     assert 'rel="owl:sameAs"' in typed.headers["link"]
-    assert house.http.get("/ARFRGI5ElA").headers["location"] == PRODUCT
+    product = house.http.get("/ARFRGI5ElA")
+    assert (product.status_code, product.headers["location"]) == (307, PATH)
+    assert f'<{HOST}{PRODUCT}>; rel="owl:sameAs"' in product.headers["link"]
+    described = house.http.get("/LRFRGI5ElAAfQhBwV8IXP8bw")  # a lot A/B with attributes, unknown
+    assert described.status_code == 404
+    assert house.http.get("/QUCO_anbfA").status_code == 404  # a GLN
+
+
+def test_attributes_are_checked_and_the_parameters_of_others_are_not(house: House) -> None:
+    for query in (
+        "17=261231&3103=000250",
+        "utm_source=a%20b&x=%zz",
+        "q=a|b",
+        "1x=2",
+        "17",
+        "k=1&k=2",
+        "lang=en&17=261231",
+    ):
+        for _ in range(2):  # the second time the page is there already
+            assert house.http.get(f"{PATH}?{query}").status_code == 200, query
+    for query in (
+        "17=991399",
+        "3103=abc",
+        "1234=5",
+        "10=OTHER",
+        "17=261231&17=261231",
+        "21=A",
+        "17=%zz",
+        "%3103=a&17=",
+    ):
+        for _ in range(2):
+            answer = house.http.get(f"{PATH}?{query}")
+            assert answer.status_code == 400, query
+            assert answer.json()["zh"] and answer.json()["en"]
+        assert house.http.get(f"{PATH}?linkType=all&{query}").status_code == 400, query
+
+
+def test_a_link_of_another_key_is_read_and_then_not_found(house: House) -> None:
+    for path in (
+        "/414/0614141123452",
+        "/8010/9520001ABC",
+        "/401/9520001X",
+        "/8003/09520001000010A",
+        "/414/0614141123452/",
+    ):
+        answer = house.http.get(path)
+        assert (answer.status_code, answer.json()["rule"]) == (404, "not-found"), path
+        assert path.split("/")[1] in answer.json()["en"]
+        assert house.http.options(path).status_code == 204
+    for path in ("/414/0614141123453", "/8010/a%20b", "/414/0614141123452/254/" + 21 * "X", "/8017/1", "/414/"):
+        assert house.http.get(path).status_code == 400, path
+
+
+def test_the_default_link_is_where_a_redirect_leads_and_has_a_descriptive_type(house: House) -> None:
+    for path in (PRODUCT, PATH, ITEM):
+        for one in links(house, path).json()["linkset"]:
+            default = one[GS1 + "defaultLink"][0]["href"]
+            assert default in {link["href"] for link in one[GS1 + "pip"]}
+            answer = house.http.get(one["anchor"].removeprefix(HOST))
+            assert HOST + answer.headers["location"] == default if answer.is_redirect else default == one["anchor"]
+
+
+def test_a_document_is_preferred_in_the_media_type_that_can_be_read(house: House) -> None:
+    answer = house.http.get(f"{PATH}?linkType=gs1:pip", headers={"Accept": "text/html;q=0.1", "Accept-Language": "en"})
+    assert answer.headers["location"] == PATH + "?lang=en"
+    refused = house.http.post(PATH)
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_what_only_looks_compressed_is_not_found(house: House) -> None:
