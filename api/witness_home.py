@@ -29,12 +29,12 @@ from ..ledger.auditing import LogReplay
 from ..ledger.background_audit import BackgroundAudit
 from ..ledger.database import Database
 from ..ledger.errors import ProofError
+from ..ledger.http_tiles import HttpTileSource
 from ..ledger.keys import PrivateKey, load_private_key, save_private_key
 from ..ledger.log import boot_time_ms
 from ..ledger.note import COSIGNATURE_KEY, NoteSigner, VerifierKey, is_key_name
 from ..ledger.policy import Log, Policy
 from ..ledger.state_file import replace_file
-from ..ledger.tile_source import HttpTileSource
 from ..ledger.witness import Witness, WitnessedLog
 from .clock import Clock, wall_clock_ms
 from .data_directory import write_private

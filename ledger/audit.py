@@ -36,7 +36,7 @@ __all__ = ["RANGE", "AuditReport", "SourceUnavailable", "StateUnusable", "audit"
 RANGE = 8 * TILE_WIDTH
 """How many entries a process takes at a time."""
 STATE_FORMAT = "suyuan/audit-state/v1"
-_WORK_FORMAT = "1"
+_WORK_FORMAT = "2"
 _SAVE_EVERY_S = 15.0
 
 Progress = Callable[[int, int], None]

@@ -11,13 +11,15 @@ file (`KeyMaterial`); a signature whose key has not been seen yet is handed back
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
+from .audit_seen import EVENT as EVENT_RECORD
+from .audit_seen import NAME
 from .audit_source import AuditSource, StatementLine
 from .entry import LOT_INDEX
 from .errors import ProofError, Refusal
@@ -33,24 +35,17 @@ from .tiles import ENTRIES, TILE_WIDTH, parse_bundle, tile_path, tile_width
 KEY_SIZE = 16
 """How much of a SHA-256 tells signing inputs, eventIDs and lots apart: 128 bits."""
 
+# Plain tuples and joined bytes: they go from process to process by the million.
 
-# Plain tuples: they go from process to process by the million.
+EntryFacts: TypeAlias = "tuple[int, tuple[int, ...]]"
+"""The time of an entry (ms), and the seq of each of its chain lines."""
 
-EntryFacts: TypeAlias = "tuple[int, bytes, tuple[int, ...], tuple[bytes | None, ...], tuple[int, bytes] | None]"
-"""The last five fields of `EntryText`: time_ms, subjects, seqs, previous, lot_index."""
-
-StatementFacts: TypeAlias = (
-    "tuple[int, str, str, str, bytes, bytes | None, bytes | None, bytes | None, tuple[bytes, ...], bytes | None]"
-)
-"""A statement that belongs to its entry: index, typ, kid, iss, and names as digests of `KEY_SIZE` bytes:
-
-signing input; eventID and the eventID it corrects, if any; then, where it corrects one, the subjects it names itself,
-sorted and joined; lots it makes that do not bear its issuer's name; the statement, unless it is an event.
-"""
+Signer: TypeAlias = tuple[str, str, str]
+"""Type of a statement, kid that it is signed by, actor that says so."""
 
 
-class Unverified(NamedTuple):
-    """A signature whose key was not known yet."""
+class Signature(NamedTuple):
+    """What is to be verified of a statement."""
 
     at: int
     alg: str
@@ -59,12 +54,35 @@ class Unverified(NamedTuple):
     signature: bytes
 
 
+class Correction(NamedTuple):
+    """An event that corrects another: by the name of its eventID; the subjects it names itself, those of its entry."""
+
+    at: int
+    corrects: bytes
+    own: bytes
+    stated: bytes
+
+
+class Other(NamedTuple):
+    """A statement that is no event."""
+
+    at: int
+    typ: str
+    statement: bytes
+
+
 @dataclass
 class RangeFacts:
     """All about the entries `first` to `last` (exclusive); `first` is a multiple of 256.
 
-    `entries` has None where there is no readable entry. `roots` are the hashes of the full tiles, `leaves` the leaf
-    hashes. Leaves are the tree's own, from the tiles; where a tile is missing, the entries'.
+    `entries` has None where there is no readable entry. `subjects` are those of all chain lines, joined; `previous` the
+    leaf hashes in all lines whose seq is not 0; `indexes` what lot-index entries say, by entry. `roots` are the hashes
+    of the full tiles, `leaves` the leaf hashes. Leaves are the tree's own, from the tiles; where a tile is missing, the
+    entries'.
+
+    Of the statements that belong to their entries, and there are `count`: their entries by signer; the names of their
+    signing inputs (`NAME`), the events (`EVENT`); the lots made that do not bear the name of their maker, as (entry,
+    name, maker). `unverified` are the signatures whose keys were not known yet.
     """
 
     first: int
@@ -72,8 +90,17 @@ class RangeFacts:
     leaves: bytes = b""
     roots: list[bytes] = field(default_factory=list)
     entries: list[EntryFacts | None] = field(default_factory=list)
-    statements: list[StatementFacts] = field(default_factory=list)
-    unverified: list[Unverified] = field(default_factory=list)
+    subjects: bytes = b""
+    previous: bytes = b""
+    indexes: dict[int, tuple[int, bytes]] = field(default_factory=dict)
+    count: int = 0
+    signers: dict[Signer, list[int]] = field(default_factory=dict)
+    names: bytes = b""
+    events: bytes = b""
+    made: list[tuple[int, bytes, str]] = field(default_factory=list)
+    corrections: list[Correction] = field(default_factory=list)
+    others: list[Other] = field(default_factory=list)
+    unverified: list[Signature] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     verified: int = 0
 
@@ -134,6 +161,9 @@ def examine(
     read: list[EntryText | None] = []
     for number in range(first // TILE_WIDTH, -(-last // TILE_WIDTH)):
         read += _bundle(source, number, size, facts)
+    known = [entry for entry in read if entry is not None]
+    facts.subjects = b"".join([entry.subjects for entry in known])
+    facts.previous = b"".join([link for entry in known for link in entry.previous if link is not None])
     if keys is not None:
         _Statements(facts, read, origin, keys).read(source)
     return facts
@@ -152,7 +182,9 @@ def _bundle(source: AuditSource, number: int, size: int, facts: RangeFacts) -> l
     for position, one in enumerate(encoded):
         entry = None if one is None else _parsed(one, first + position, facts)
         entries.append(entry)
-        facts.entries.append(None if entry is None else entry[2:])
+        facts.entries.append(None if entry is None else (entry.time_ms, entry.seqs))
+        if entry is not None and entry.lot_index is not None:
+            facts.indexes[first + position] = entry.lot_index
     facts.leaves += leaves
     if width == TILE_WIDTH:
         for _ in range(8):
@@ -219,6 +251,9 @@ class _Statements:
         self._entries = entries
         self._origin = origin
         self._keys = keys
+        self._names: list[bytes] = []
+        self._events: list[bytes] = []
+        self._signed: list[Signature] = []
 
     def read(self, source: AuditSource) -> None:
         facts = self._facts
@@ -231,57 +266,78 @@ class _Statements:
                 given[line.at] = line
         except ProofError as error:
             facts.fail("statement-list", facts.first, f"声明列表无法读取（{error.message}）", str(error), "statements")
-        for position, entry in enumerate(self._entries):
-            index = facts.first + position
+        begin = 0
+        for index, entry in enumerate(self._entries, facts.first):
             one = given.get(index)
-            if one is None:
-                if entry is not None and entry.typ != LOT_INDEX:
-                    zh, en = "条目的声明未给出", "the statement of the entry is not given"
-                    facts.fail("statement-missing", index, zh, en)
-            elif entry is not None:
-                self._judge(one, entry)
+            if entry is None:
+                continue
+            if one is not None:
+                self._judge(one.statement, index, entry, begin)
+            elif entry.typ != LOT_INDEX:
+                zh, en = "条目的声明未给出", "the statement of the entry is not given"
+                facts.fail("statement-missing", index, zh, en)
+            begin += len(entry.subjects)
+        self._verify()
+        facts.count = len(self._names)
+        facts.names = b"".join(self._names)
+        facts.events = b"".join(self._events)
 
-    def _judge(self, line: StatementLine, entry: EntryText) -> None:
-        facts, index = self._facts, line.at
-        last_dot = line.statement.rfind(b".")
-        signing = sha256(line.statement[:last_dot])
-        whole = signing.copy()
-        whole.update(line.statement[last_dot:])
-        if whole.digest() != entry.statement:
+    def _judge(self, raw: bytes, index: int, entry: EntryText, begin: int) -> None:
+        """A statement beside its entry, whose subjects begin at `begin` of the range's."""
+        facts = self._facts
+        last_dot = raw.rfind(b".")
+        hashing = sha256(raw[:last_dot])
+        name = hashing.digest()  # of the signing input; it goes on from here
+        hashing.update(raw[last_dot:])
+        if hashing.digest() != entry.statement:
             zh, en = "不是该条目所承诺的声明", "is not the statement its entry commits to"
             facts.fail("statement-hash", index, zh, en)
             return
         try:
-            statement = read_claims(line.statement)
+            statement = read_claims(raw)
         except Refusal as refusal:
             facts.fail(refusal.rule, index, refusal.zh, refusal.en)
             return
-        typ = statement.typ
+        typ, alg, kid, iss, aud, body, message, signature = statement
         if typ != entry.typ:
             facts.fail("statement-type", index, "类型与条目不符", "is of another type than its entry")
-        if statement.aud != self._origin:
-            zh, en = "不是写给这个日志的", f"is meant for the log {statement.aud!r}"
+        if aud != self._origin:
+            zh, en = "不是写给这个日志的", f"is meant for the log {aud!r}"
             facts.fail("statement-audience", index, zh, en)
         own, made = self._subjects(statement, index)
-        event_id = corrects = None
-        names: tuple[bytes, ...] = ()
+        corrects = None
         if typ == EVENT:
-            event_id, corrects = self._event(statement.body, index)
-            own_name = f"lot/{statement.iss}/"
-            names = tuple([short(lot) for lot in made if not lot.startswith(own_name)])
-        elif typ == "key+jwt":
-            self._learn(statement.body.get("jwk"))
-        if corrects is None:
-            if own == b"":
-                zh, en = "声明没有涉及任何对象", "a statement concerns at least one subject"
-                facts.fail("subject-none", index, zh, en)
-            elif own is not None and own != entry.subjects:
-                chain_lines(facts, index)
-            own = None
-        self._verify(statement, index)
-        raw = None if typ == EVENT else line.statement
-        name = signing.digest()[:KEY_SIZE]
-        facts.statements.append((index, typ, statement.kid, statement.iss, name, event_id, corrects, own, names, raw))
+            event_id = body.get("eventID")
+            if isinstance(event_id, str):
+                self._events.append(EVENT_RECORD.pack(_digest(event_id), index, begin, len(entry.subjects)))
+            else:
+                facts.fail("event-id", index, "事件缺少 eventID", "an event has an eventID")
+            if CORRECTS in body:
+                corrects = body[CORRECTS]
+                corrects = short(corrects if isinstance(corrects, str) else "")  # "" is an eventID that no event has
+            if made:
+                own_name = f"lot/{iss}/"
+                facts.made += [(index, short(lot), iss) for lot in made if not lot.startswith(own_name)]
+        else:
+            facts.others.append(Other(index, typ, raw))
+            if typ == "key+jwt":
+                self._learn(body.get("jwk"))
+        if corrects is not None:
+            if own is not None:
+                facts.corrections.append(Correction(index, corrects, own, entry.subjects))
+        elif own == b"":
+            zh, en = "声明没有涉及任何对象", "a statement concerns at least one subject"
+            facts.fail("subject-none", index, zh, en)
+        elif own is not None and own != entry.subjects:
+            chain_lines(facts, index)
+        self._signed.append(Signature(index, alg, kid, message, signature))
+        self._names.append(NAME.pack(name, index))
+        signer = (typ, kid, iss)
+        indices = facts.signers.get(signer)
+        if indices is None:
+            facts.signers[signer] = [index]
+        else:
+            indices.append(index)
 
     def _subjects(self, statement: Claims, index: int) -> tuple[bytes | None, Sequence[str]]:
         """The subjects it names itself, sorted and joined, None when it names them wrongly; and the lots it makes."""
@@ -293,31 +349,26 @@ class _Statements:
             self._facts.fail(refusal.rule, index, refusal.zh, refusal.en)
             return None, ()
 
-    def _event(self, body: Mapping[str, Any], index: int) -> tuple[bytes | None, bytes | None]:
-        """The names of its eventID and of the eventID it corrects."""
-        event_id, corrects = body.get("eventID"), body.get(CORRECTS)
-        if not isinstance(event_id, str):
-            self._facts.fail("event-id", index, "事件缺少 eventID", "an event has an eventID")
-        if CORRECTS in body and not isinstance(corrects, str):
-            corrects = ""  # an eventID that no event has
-        return (
-            short(event_id) if isinstance(event_id, str) else None,
-            short(corrects) if isinstance(corrects, str) else None,
-        )
-
     def _learn(self, jwk: Any) -> None:
         with suppress(Refusal):  # told when the key statement takes effect
             self._keys.add(PublicKey.from_jwk(jwk))
 
-    def _verify(self, statement: Claims, index: int) -> None:
-        public = self._keys(statement.kid)
-        if public is None:
-            waiting = Unverified(index, statement.alg, statement.kid, statement.message, statement.signature)
-            self._facts.unverified.append(waiting)
-            return
-        self._facts.verified += 1
-        if statement.alg != public.alg or not public.verify(statement.message, statement.signature):
-            self._facts.fail("statement-signature", index, "签名不成立", "the signature does not hold")
+    def _verify(self) -> None:
+        """All signatures, one after the other: between other work each would find its tables gone from the cache."""
+        facts = self._facts
+        for one in self._signed:
+            public = self._keys(one.kid)
+            if public is None:
+                facts.unverified.append(one)
+                continue
+            facts.verified += 1
+            if one.alg != public.alg or not public.verify(one.message, one.signature):
+                bad_signature(facts, one.at)
+
+
+def bad_signature(facts: RangeFacts, index: int) -> None:
+    """Note that the signature of the statement of an entry does not hold."""
+    facts.fail("statement-signature", index, "签名不成立", "the signature does not hold")
 
 
 def chain_lines(facts: RangeFacts, index: int) -> None:
@@ -328,4 +379,8 @@ def chain_lines(facts: RangeFacts, index: int) -> None:
 
 def short(text: str) -> bytes:
     """A digest that stands for a name in the state of an audit."""
-    return sha256(text.encode("utf-8", "surrogatepass")).digest()[:KEY_SIZE]
+    return _digest(text)[:KEY_SIZE]
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -1,17 +1,22 @@
 """Names that may occur once in a log, kept in files that only grow: what occurs twice is found in one pass at the end.
 
 For a log of millions a set in memory is too large and a database too slow. Each name is a digest of 16 bytes with the
-index of its entry, appended to a file; the end reads the file through, a share of the names at a time.
+index of its entry, appended to a file as it comes from the processes that made it (`NAME`, `EVENT`); the end reads the
+file through, a share of the names at a time.
 """
 
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-_NAME = struct.Struct(">16sQ")
-_EVENT = struct.Struct(">16sQQI")
+NAME = struct.Struct(">16sQ")
+"""What is appended for a name: the first 16 bytes of its digest, and the entry."""
+EVENT = struct.Struct(">16sQII")
+"""What is appended for an event: its name, the entry; where in the subjects of its range its own begin, their length.
+"""
 _AT_ONCE = 4096
 NAMES_A_PASS = 500_000
 """How many names are held in memory at a time."""
@@ -62,16 +67,16 @@ class SeenOnce:
     def __init__(self, path: Path, size: int = 0) -> None:
         self._file = GrowingFile(path, size)
 
-    def add(self, names: Sequence[tuple[bytes, int]]) -> None:
-        """Names of 16 bytes with the indices of their entries, in log order."""
-        self._file.append(b"".join([_NAME.pack(*one) for one in names]))
+    def add(self, names: bytes) -> None:
+        """`NAME` after `NAME`, in log order."""
+        self._file.append(names)
 
     def twice(self) -> Iterator[tuple[int, int]]:
         """Every entry whose name an earlier one had: (first entry, entry), in no order."""
-        for share, shares in _shares(self._file.size // _NAME.size):
+        for share, shares in _shares(self._file.size // NAME.size):
             first: dict[bytes, int] = {}
-            for chunk in self._file.chunks(_AT_ONCE * _NAME.size):
-                for name, entry in _NAME.iter_unpack(chunk):
+            for chunk in self._file.chunks(_AT_ONCE * NAME.size):
+                for name, entry in NAME.iter_unpack(chunk):
                     if name[0] % shares == share and first.setdefault(name, entry) != entry:
                         yield first[name], entry
 
@@ -87,35 +92,36 @@ class SeenOnce:
 class SeenEvents:
     """Events by eventID, each with the subjects of its chain lines, for those that correct them."""
 
-    def __init__(self, events: Path, subjects: Path, sizes: tuple[int, int] = (0, 0)) -> None:
+    def __init__(
+        self, events: Path, subjects: Path, sizes: tuple[int, int] = (0, 0), ranges: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self._events = GrowingFile(events, sizes[0])
         self._subjects = GrowingFile(subjects, sizes[1])
+        self.ranges = [(first, begin) for first, begin in ranges]
+        """The first entry of each range, and where in the file its subjects begin."""
 
-    def add(self, events: Sequence[tuple[bytes, int, bytes]]) -> None:
-        """(Name of 16 bytes, entry, its subjects joined), in log order."""
-        begin = self._subjects.append(b"".join([subjects for _, _, subjects in events]))
-        records = []
-        for name, entry, subjects in events:
-            records.append(_EVENT.pack(name, entry, begin, len(subjects)))
-            begin += len(subjects)
-        self._events.append(b"".join(records))
+    def add(self, first: int, events: bytes, subjects: bytes) -> None:
+        """The events of the range from entry `first` on, `EVENT` after `EVENT`; the subjects of all its entries."""
+        self.ranges.append((first, self._subjects.append(subjects)))
+        self._events.append(events)
 
     def passes(self) -> Iterator[tuple[dict[bytes, tuple[int, int, int]], list[tuple[int, int]]]]:
         """For each share of the names: the first event of each, for `subjects`; and (first entry, entry) of others."""
-        for share, shares in _shares(self._events.size // _EVENT.size):
+        for share, shares in _shares(self._events.size // EVENT.size):
             first: dict[bytes, tuple[int, int, int]] = {}
             twice: list[tuple[int, int]] = []
-            for chunk in self._events.chunks(_AT_ONCE * _EVENT.size):
-                for name, entry, begin, length in _EVENT.iter_unpack(chunk):
+            for chunk in self._events.chunks(_AT_ONCE * EVENT.size):
+                for name, entry, begin, length in EVENT.iter_unpack(chunk):
                     if name[0] % shares == share:
                         known = first.setdefault(name, (entry, begin, length))
                         if known[0] != entry:
                             twice.append((known[0], entry))
             yield first, twice
 
-    def subjects(self, begin: int, length: int) -> bytes:
+    def subjects(self, entry: int, begin: int, length: int) -> bytes:
         """The subjects of an event that `passes` named."""
-        return self._subjects.read(begin, length)
+        _, start = self.ranges[bisect_right(self.ranges, entry, key=lambda one: one[0]) - 1]
+        return self._subjects.read(start + begin, length)
 
     def flush(self) -> tuple[int, int]:
         """See `GrowingFile`."""

@@ -1,37 +1,31 @@
-"""Where an audit reads a log from: a service over HTTP, or a directory that mirrors one.
+"""Where an audit reads a log from: a directory that mirrors one; a service (`audit_http`), a backup (`audit_backup`).
 
 A mirror holds files by the names of C2SP tlog-tiles: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/...`; beside
 them, where it is given apart, `checkpoint.cosigned`; and for auditors `statements.ndjson` and `projection.json`, the
-answers of the service's audit routes. Nothing that comes from
-here is believed: the audit checks it against the signed checkpoint.
+answers of the service's audit routes. Nothing that comes from here is believed: the audit checks it against the signed
+checkpoint.
 """
 
 from __future__ import annotations
 
 import json
-import random
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeVar
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
-import httpx
 import orjson
 
 from .errors import ProofError
-from .merkle import HASH_SIZE
-from .tile_source import HttpTileSource, SourceUnavailable, TileMissing
-from .tiles import ENTRIES, TILE_WIDTH, bundle, parse_bundle, tile_path
+from .tile_source import SourceUnavailable, TileMissing, cut
+from .tiles import TILE_WIDTH, tile_path
 
-Result = TypeVar("Result")
-
-ATTEMPTS = 7
-"""How often in a row a service is asked before it is said not to answer; the waits between add up to a minute."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S = 0.25, 30.0
-_MAX_NOTE = 1_000_000
-_MAX_LINE = 2_500_000
+MAX_NOTE = 1_000_000
+MAX_LINE = 2_500_000
+"""Bytes that a checkpoint note, and a line of statements, may have."""
+_BLOCK = 1_000_000
 
 
 class NoStatements(SourceUnavailable):
@@ -93,6 +87,8 @@ class AuditSource(Protocol):
 def open_source(address: SourceAddress) -> AuditSource:
     """The source at an address: a service (`http://`, `https://`), or a directory that is a backup or a mirror."""
     if address.where.startswith(("http://", "https://")):
+        from .audit_http import HttpSource  # brings an HTTP client along, which mirrors need not
+
         return HttpSource(address.where, api_key=address.api_key)
     folder = Path(address.where)
     if (folder / "manifest.json").exists() and not (folder / "checkpoint").exists():
@@ -100,123 +96,6 @@ def open_source(address: SourceAddress) -> AuditSource:
 
         return BackupSource(folder)
     return DirectorySource(folder)
-
-
-class HttpSource:
-    """A service, by its base URL or by its log's URL (`.../log`): asks again while it is busy or silent.
-
-    `api_key` opens the audit routes. `transport` and `sleep` are for whoever tests it.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        transport: httpx.BaseTransport | None = None,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        given = url.rstrip("/")
-        base = given.removesuffix("/log")
-        self._log = f"{base}/log"
-        self._sleep = sleep
-        self.address = None if transport is not None else SourceAddress(url, api_key)
-        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self._tiles = HttpTileSource(self._log, transport=transport, headers=headers)
-        self._http = httpx.Client(
-            base_url=base,
-            headers=headers,
-            timeout=httpx.Timeout(120, connect=5),
-            transport=transport,
-            follow_redirects=False,
-            trust_env=False,
-        )
-
-    def checkpoint(self) -> bytes:
-        """See `AuditSource`."""
-        return self._patiently(lambda: self._get(f"{self._log}/checkpoint", _MAX_NOTE))
-
-    def cosigned_checkpoint(self) -> bytes | None:
-        """See `AuditSource`."""
-        try:
-            return self._patiently(lambda: self._get(f"{self._log}/checkpoint.cosigned", _MAX_NOTE))
-        except NoStatements:
-            return None
-
-    def tile(self, level: int, index: int, width: int) -> bytes:
-        """See `AuditSource`."""
-        return self._patiently(lambda: self._tiles.tile(level, index, width))
-
-    def statements(self, first: int, last: int) -> Iterator[StatementLine]:
-        """See `AuditSource`."""
-        lines = self._patiently(lambda: self._lines(f"/api/v1/audit/statements?from={first}&to={last}", last - first))
-        return iter([_statement_line(line) for line in lines])
-
-    def projection(self) -> Mapping[str, Any] | None:
-        """See `AuditSource`."""
-        try:
-            content = self._patiently(lambda: self._get("/api/v1/audit/projection", _MAX_NOTE))
-        except NoStatements:
-            return None
-        return _projection(content)
-
-    def close(self) -> None:
-        """See `AuditSource`."""
-        self._tiles.close()
-        self._http.close()
-
-    def _lines(self, path: str, most: int) -> list[bytes]:
-        with self._http.stream("GET", path) as answer:
-            _check_answer(answer, path)
-            content = bytearray()
-            for chunk in answer.iter_bytes():
-                content += chunk
-                if len(content) > most * _MAX_LINE:
-                    raise SourceUnavailable(f"{path}: too large an answer")
-        if content and not content.endswith(b"\n"):
-            raise SourceUnavailable(f"{path}: the answer was cut short")
-        return bytes(content).splitlines()
-
-    def _get(self, path: str, limit: int) -> bytes:
-        with self._http.stream("GET", path) as answer:
-            _check_answer(answer, path)
-            content = bytearray()
-            for chunk in answer.iter_bytes():
-                content += chunk
-                if len(content) > limit:
-                    raise SourceUnavailable(f"{path}: more than {limit} bytes")
-        return bytes(content)
-
-    def _patiently(self, ask: Callable[[], Result]) -> Result:
-        wait = _FIRST_WAIT_S
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return ask()
-            except (TileMissing, NoStatements):
-                raise
-            except (SourceUnavailable, httpx.HTTPError) as error:
-                if attempt == ATTEMPTS:
-                    raise SourceUnavailable(str(error) or type(error).__name__) from error
-                self._sleep(max(wait, getattr(error, "retry_after_s", 0.0)) * random.uniform(1.0, 1.3))
-                wait = min(2 * wait, _LONGEST_WAIT_S)
-        raise AssertionError("unreachable")
-
-
-class _Busy(SourceUnavailable):
-    def __init__(self, message: str, retry_after_s: float) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-def _check_answer(answer: httpx.Response, path: str) -> None:
-    if answer.status_code in (401, 403):
-        raise NoStatements(f"{path}: the credentials do not open it ({answer.status_code})")
-    if answer.status_code == 404:
-        raise NoStatements(f"{path}: there is no such thing (404)")
-    if answer.status_code != 200:
-        asked = answer.headers.get("retry-after", "")
-        wait = min(float(asked), 2 * _LONGEST_WAIT_S) if asked.isascii() and asked.isdigit() else 0.0
-        raise _Busy(f"{path}: the service answers {answer.status_code}", wait)
 
 
 class DirectorySource:
@@ -230,12 +109,12 @@ class DirectorySource:
 
     def checkpoint(self) -> bytes:
         """See `AuditSource`."""
-        return _read(self._log / "checkpoint", _MAX_NOTE)
+        return _read(self._log / "checkpoint", MAX_NOTE)
 
     def cosigned_checkpoint(self) -> bytes | None:
         """See `AuditSource`."""
         try:
-            return _read(self._log / "checkpoint.cosigned", _MAX_NOTE)
+            return _read(self._log / "checkpoint.cosigned", MAX_NOTE)
         except FileNotFoundError:
             return None
 
@@ -249,7 +128,7 @@ class DirectorySource:
                 content = _read(self._log / path, TILE_WIDTH * (2 + 0xFFFF))
             except FileNotFoundError:
                 continue
-            return content if path == paths[0] else _cut(content, level, width)
+            return content if path == paths[0] else cut(content, level, width)
         raise TileMissing(f"{self._log} does not have {paths[0]}")
 
     def statements(self, first: int, last: int) -> Iterator[StatementLine]:
@@ -265,7 +144,7 @@ class DirectorySource:
     def projection(self) -> Mapping[str, Any] | None:
         """See `AuditSource`."""
         try:
-            return _projection(_read(self._folder / "projection.json", _MAX_NOTE))
+            return projection_of(_read(self._folder / "projection.json", MAX_NOTE))
         except FileNotFoundError:
             return None
 
@@ -290,54 +169,69 @@ class _StatementsFile(AbstractContextManager["_StatementsFile"]):
         self._file.close()
 
     def between(self, first: int, last: int) -> Iterator[StatementLine]:
-        low, high = 0, self._size
-        while (
-            low < high
-        ):  # a line that starts before `low` is before the range; one at or after `high` is in it or past
+        begin = self._start_of(first, 0)
+        for one in statement_lines(chain.from_iterable(self._blocks(begin, self._start_of(last, begin)))):
+            if one.at >= last:
+                return
+            if one.at >= first:
+                yield one
+
+    def _start_of(self, index: int, low: int) -> int:
+        """Where the first line of an entry from `index` on begins, at or after `low`, itself the start of a line."""
+        high = self._size
+        while low < high:  # a line that starts before `low` is of an earlier entry; one at or after `high` is not
             middle = (low + high) // 2
             start, line = self._line_after(middle)
-            if not line or start >= high or _index_of(line) >= first:
+            if not line or start >= high or _statement_line(line).at >= index:
                 high = middle
             else:
                 low = start + len(line)
-        self._file.seek(low)
-        for line in self._file:
-            if not line.endswith(b"\n"):
-                raise ProofError("statements.ndjson is cut short", where="statements.ndjson")
-            parsed = _statement_line(line)
-            if parsed.at >= last:
-                return
-            if parsed.at >= first:
-                yield parsed
+        return low
 
     def _line_after(self, offset: int) -> tuple[int, bytes]:
         """The first line that starts at or after `offset`, with its start."""
         self._file.seek(max(offset - 1, 0))
         if offset:
-            self._file.readline(_MAX_LINE)
-        return self._file.tell(), self._file.readline(_MAX_LINE)
+            self._file.readline(MAX_LINE)
+        return self._file.tell(), self._file.readline(MAX_LINE)
 
-
-def _index_of(line: bytes) -> int:
-    return _statement_line(line).at
+    def _blocks(self, begin: int, end: int) -> Iterator[list[bytes]]:
+        """The lines from `begin` to `end`, many at a time."""
+        self._file.seek(begin)
+        rest = b""
+        while begin < end:
+            block = self._file.read(min(_BLOCK, end - begin))
+            begin += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            if not block or len(rest) > MAX_LINE:
+                break
+            yield lines
+        if rest:
+            raise ProofError("statements.ndjson is cut short", where="statements.ndjson")
 
 
 def _statement_line(line: bytes) -> StatementLine:
-    """Read a line leniently: the statement is checked by its hash, disclosures by their digests."""
+    return next(statement_lines([line]))
+
+
+def statement_lines(lines: Iterable[bytes]) -> Iterator[StatementLine]:
+    """Read lines leniently: the statement is checked by its hash, disclosures by their digests."""
     try:
-        item = orjson.loads(line)
-        index, statement, given = item["index"], item["statement"].encode("ascii"), item.get("disclosures")
-        disclosures = tuple([(one["disclosure"], one["visibility"]) for one in given]) if given else ()
+        for line in lines:
+            item = orjson.loads(line)
+            index, given = item["index"], item.get("disclosures")
+            disclosures = tuple([(one["disclosure"], one["visibility"]) for one in given]) if given else ()
+            if type(index) is not int or (
+                disclosures and not all(isinstance(one, str) for pair in disclosures for one in pair)
+            ):
+                raise TypeError
+            yield StatementLine(index, item["statement"].encode("ascii"), disclosures)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ProofError("a line of statements is not index, statement and disclosures", where="statements") from error
-    if type(index) is not int or (
-        disclosures and not all(isinstance(one, str) for pair in disclosures for one in pair)
-    ):
-        raise ProofError("a line of statements is not index, statement and disclosures", where="statements")
-    return StatementLine(index, statement, disclosures)
 
 
-def _projection(content: bytes) -> Mapping[str, Any]:
+def projection_of(content: bytes) -> Mapping[str, Any]:
+    """Reads a description of derived tables, whatever it says. Raises SourceUnavailable when it is none."""
     try:
         found = json.loads(content)
     except ValueError as error:
@@ -353,12 +247,3 @@ def _read(path: Path, limit: int) -> bytes:
     if len(content) > limit:
         raise SourceUnavailable(f"{path} is too large")
     return content
-
-
-def _cut(content: bytes, level: int, width: int) -> bytes:
-    if level != ENTRIES:
-        return content[: width * HASH_SIZE]
-    try:
-        return bundle(parse_bundle(content)[:width])
-    except ProofError:
-        return content  # malformed: told by whoever reads it

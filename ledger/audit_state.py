@@ -13,9 +13,9 @@ import sqlite3
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from .audit_range import EntryFacts, KeyMaterial, RangeFacts
+from .audit_range import KeyMaterial, RangeFacts
 from .audit_statements import STATEMENT_SCHEMA, STATEMENT_TABLES, StatementOrder
 from .encoding import base64_text
 from .head_map import HeadMap, bits_for
@@ -45,14 +45,8 @@ class NewestIndex(NamedTuple):
     size: int
 
 
-class _Recent(NamedTuple):
-    """An entry that no index covers yet."""
-
-    at: int
-    time_ms: int
-    leaf: bytes
-    subjects: bytes
-    seqs: tuple[int, ...]
+_Recent: TypeAlias = "tuple[int, int, bytes, bytes, tuple[int, ...]]"
+"""An entry that no index covers yet: its place, time, leaf hash, subjects, and the seq of each."""
 
 
 class AuditState:
@@ -117,7 +111,7 @@ class AuditState:
         for number, bucket in execute("SELECT number, heads FROM bucket"):
             self.heads.load(number, bucket)
         for entry, time_ms, leaf, subjects, seqs in execute("SELECT * FROM recent ORDER BY entry"):
-            self._remember(_Recent(entry, time_ms, leaf, subjects, tuple(json.loads(seqs))))
+            self._remember((entry, time_ms, leaf, subjects, tuple(json.loads(seqs))))
         self.statements.load(saved["statements"])
 
     def save(self, findings: Mapping[str, Any]) -> None:
@@ -137,7 +131,7 @@ class AuditState:
         self._put("findings", json.dumps(findings, ensure_ascii=False).encode())
         many("INSERT OR REPLACE INTO bucket VALUES (?, ?)", self.heads.changed())
         execute("DELETE FROM recent")
-        many("INSERT INTO recent VALUES (?, ?, ?, ?, ?)", [(*one[:4], json.dumps(one.seqs)) for one in self._recent])
+        many("INSERT INTO recent VALUES (?, ?, ?, ?, ?)", [(*one[:4], json.dumps(one[4])) for one in self._recent])
         execute("COMMIT")
         execute("BEGIN IMMEDIATE")
 
@@ -179,10 +173,7 @@ class AuditState:
         if facts.first != self.position:
             raise ValueError(f"entries from {facts.first}, not from {self.position}")
         full = self._grow(facts.roots)
-        for offset, entry in enumerate(facts.entries):
-            if entry is not None:
-                leaf = facts.leaves[offset * HASH_SIZE : (offset + 1) * HASH_SIZE]
-                self._entry(facts, facts.first + offset, leaf, entry)
+        self._entries(facts)
         self.statements.take(facts)
         self.position = facts.last
         return full
@@ -206,39 +197,53 @@ class AuditState:
         """Root of the whole tree; `rest` are the leaf hashes behind the last full tile, fewer than 256."""
         return tree_root(self.tiles, rest)
 
-    def _entry(self, facts: RangeFacts, index: int, leaf: bytes, entry: EntryFacts) -> None:
-        time_ms, subjects, seqs, previous, lot_index = entry
-        if time_ms < self.time_ms:
-            facts.fail("log-time", index, "日志时间倒退", "the log's time falls")
-        self.time_ms = time_ms
-        if lot_index is not None:
-            self._index(facts, index, time_ms, *lot_index)
-        pending, get = self._pending, self.heads.get
-        at = 0
-        for seq, before in zip(seqs, previous, strict=True):
-            subject = subjects[at : at + 32]
-            at += 32
-            head = pending.get(subject) or get(subject)
-            if (seq != 0) if head is None else (seq != head[0] + 1 or before != head[1]):
-                _chain_fault(facts, index, subject, seq, head)
-            pending[subject] = (seq, leaf)
-        self._recent.append(_Recent(index, time_ms, leaf, subjects, seqs))
-        if subjects and self.uncovered is None:
-            self.uncovered = (index, time_ms)
-        while self._recent[0].time_ms < time_ms - 2 * INDEX_LAG_MS:
-            self._merge(self._recent.popleft())  # no index may leave it out any more
+    def _entries(self, facts: RangeFacts) -> None:
+        """Times and chains, an entry after the other; and what lot-index entries say, where they stand."""
+        pending, head_of, recent = self._pending, self.heads.get, self._recent
+        leaves, all_subjects, all_previous = facts.leaves, facts.subjects, facts.previous
+        at = back = 0  # how far the subjects and the links to earlier entries are read
+        for index, entry in enumerate(facts.entries, facts.first):
+            if entry is None:
+                continue
+            time_ms, seqs = entry
+            if time_ms < self.time_ms:
+                facts.fail("log-time", index, "日志时间倒退", "the log's time falls")
+            self.time_ms = time_ms
+            if index in facts.indexes:
+                self._index(facts, index, time_ms, *facts.indexes[index])
+            begin, offset = at, (index - facts.first) * HASH_SIZE
+            leaf = leaves[offset : offset + HASH_SIZE]
+            for seq in seqs:
+                subject = all_subjects[at : at + HASH_SIZE]
+                at += HASH_SIZE
+                head = pending.get(subject) or head_of(subject)
+                if seq:
+                    before = all_previous[back : back + HASH_SIZE]
+                    back += HASH_SIZE
+                    if head is None or seq != head[0] + 1 or before != head[1]:
+                        _chain_fault(facts, index, subject, seq, head)
+                elif head is not None:
+                    _chain_fault(facts, index, subject, seq, head)
+                pending[subject] = (seq, leaf)
+            recent.append((index, time_ms, leaf, all_subjects[begin:at], seqs))
+            if seqs and self.uncovered is None:
+                self.uncovered = (index, time_ms)
+            while recent[0][1] < time_ms - 2 * INDEX_LAG_MS:
+                self._merge(recent.popleft())  # no index may leave it out any more
 
     def _remember(self, one: _Recent) -> None:
         self._recent.append(one)
-        for number, seq in enumerate(one.seqs):
-            self._pending[one.subjects[32 * number : 32 * number + 32]] = (seq, one.leaf)
+        _, _, leaf, subjects, seqs = one
+        for number, seq in enumerate(seqs):
+            self._pending[subjects[32 * number : 32 * number + 32]] = (seq, leaf)
 
     def _merge(self, one: _Recent) -> None:
         """Put an entry's links into the map that lot indexes cover."""
-        for number, seq in enumerate(one.seqs):
-            subject = one.subjects[32 * number : 32 * number + 32]
-            self.heads.put(subject, seq, one.leaf)
-            if self._pending.get(subject) == (seq, one.leaf):
+        _, _, leaf, subjects, seqs = one
+        for number, seq in enumerate(seqs):
+            subject = subjects[32 * number : 32 * number + 32]
+            self.heads.put(subject, seq, leaf)
+            if self._pending.get(subject) == (seq, leaf):
                 del self._pending[subject]
 
     def _index(self, facts: RangeFacts, index: int, time_ms: int, size: int, root: bytes) -> None:
@@ -250,12 +255,13 @@ class AuditState:
             facts.fail("index-size", index, zh, en)
             return
         self.newest_index = NewestIndex(index, time_ms, size)
+        recent = self._recent
+        everything = not recent or recent[-1][0] < size
+        left = [] if everything else [one for one in recent if one[0] >= size]
         if self.uncovered is not None and self.uncovered[0] < size:
-            left = (one for one in self._recent if one.at >= size and one.subjects)
-            self.uncovered = next(((one.at, one.time_ms) for one in left), None)
-        first = self._recent[0].at if self._recent else index
-        left_out = next((one for one in self._recent if one.at >= size), None)
-        if size < first or (left_out is not None and left_out.time_ms < time_ms - INDEX_LAG_MS):
+            self.uncovered = next(((at, then) for at, then, _, subjects, _ in left if subjects), None)
+        first = recent[0][0] if recent else index
+        if size < first or (left and left[0][1] < time_ms - INDEX_LAG_MS):
             zh, en = (
                 f"索引遗漏了早于它 60 秒以上的条目 {size}",
                 f"the index leaves out entry {size}, which is more than 60 s older than itself",
@@ -263,13 +269,13 @@ class AuditState:
             facts.fail("index-lag", index, zh, en)
         if size < first:
             return  # the map of that time is gone
-        if not self._recent or self._recent[-1].at < size:
+        if everything:
             for subject, head in self._pending.items():
                 self.heads.put(subject, *head)
             self._pending.clear()
-            self._recent.clear()
-        while self._recent and self._recent[0].at < size:
-            self._merge(self._recent.popleft())
+            recent.clear()
+        while recent and recent[0][0] < size:
+            self._merge(recent.popleft())
         if self.heads.root != root:
             zh, en = "索引根与条目算出的不符", "the index root is not that of the entries it covers"
             facts.fail("index-root", index, zh, en)

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from .audit_range import KeyMaterial, RangeFacts, Unverified, chain_lines, short
+from .audit_range import (
+    Correction,
+    KeyMaterial,
+    Other,
+    RangeFacts,
+    Signature,
+    Signer,
+    bad_signature,
+    chain_lines,
+    short,
+)
 from .audit_seen import SeenEvents, SeenOnce
 from .errors import Refusal
 from .keys import KeyRecord, KeyRing, PublicKey, Registrar
@@ -48,8 +59,7 @@ class StatementOrder:
         self._unsaved_kids: set[str] = set()
         self._unsaved_actors: set[str] = set()
         self._files = files
-        self._corrections: list[tuple[int, bytes, bytes, bytes]] = []
-        """Of each event that corrects another: entry, the other's name, subjects of its own, subjects of its entry."""
+        self._corrections: list[Correction] = []
         self.statements = 0
         self.signatures = 0
         self._signed: SeenOnce
@@ -59,13 +69,13 @@ class StatementOrder:
 
     def start(self) -> None:
         """Begin with nothing."""
-        self._open(0, (0, 0))
+        self._open(0, (0, 0), ())
 
-    def _open(self, signed: int, events: tuple[int, int]) -> None:
+    def _open(self, signed: int, events: tuple[int, int], ranges: Sequence[tuple[int, int]]) -> None:
         name = self._files.name
         self._signed = SeenOnce(self._files.with_name(f"{name}.signed"), signed)
         of_events = self._files.with_name(f"{name}.events"), self._files.with_name(f"{name}.subjects")
-        self._events = SeenEvents(*of_events, events)
+        self._events = SeenEvents(*of_events, events, ranges)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -74,8 +84,8 @@ class StatementOrder:
 
     def load(self, saved: Mapping[str, Any]) -> None:
         """Go on from what `save` gave, with the tables as they were then."""
-        self._open(saved["signed"], tuple(saved["events"]))
-        self._corrections = [(entry, *map(bytes.fromhex, rest)) for entry, *rest in saved["corrections"]]
+        self._open(saved["signed"], tuple(saved["events"]), saved["ranges"])
+        self._corrections = [Correction(entry, *map(bytes.fromhex, rest)) for entry, *rest in saved["corrections"]]
         self.statements, self.signatures = saved["statements"], saved["signatures"]
         for (record,) in self._database.execute("SELECT record FROM key"):
             loaded = _key_record(json.loads(record))
@@ -99,6 +109,7 @@ class StatementOrder:
             "signatures": self.signatures,
             "signed": self._signed.flush(),
             "events": self._events.flush(),
+            "ranges": self._events.ranges,
             "corrections": [(entry, *(one.hex() for one in rest)) for entry, *rest in self._corrections],
         }
 
@@ -106,32 +117,70 @@ class StatementOrder:
 
     def take(self, facts: RangeFacts) -> None:
         """Judge the statements of a range and let them take effect; what does not hold is added to its findings."""
-        if not facts.statements:
+        if not facts.count:
             return
-        self.statements += len(facts.statements)
+        self.statements += facts.count
         self.signatures += facts.verified
-        self._signed.add([(one[4], one[0]) for one in facts.statements])
+        self._signed.add(facts.names)
+        self._events.add(facts.first, facts.events, facts.subjects)
+        self._corrections += facts.corrections
+        others = [(one, parse_statement(one.statement)) for one in facts.others]
         waiting = {one.at: one for one in facts.unverified}
+        # In log order; of one statement first whether its key counts, then what it does.
+        steps: list[tuple[int, int, Any]] = [(one.at, 2, statement) for one, statement in others]
+        steps += [(index, 1, (lot, actor)) for index, lot, actor in facts.made]
+        steps += [(index, 0, signer) for signer, index in self._closely(facts, others, waiting)]
+        steps.sort(key=itemgetter(0, 1))
         faulty = {finding.index for finding in facts.findings}
-        told = len(facts.findings)
-        events: list[tuple[bytes, int, bytes]] = []
-        for index, typ, kid, iss, _, event, corrects, own, made, raw in facts.statements:
+        makers: list[tuple[bytes, str]] = []
+        for index, kind, what in steps:
+            if kind == 1:
+                makers.append(what)
+                continue
             entry = facts.entries[index - facts.first]
             assert entry is not None  # statements are judged beside an entry that was read
-            time_ms, subjects = entry[0], entry[1]
-            self._signature(facts, (index, typ, kid, iss), time_ms, waiting.get(index))
-            if made:
-                self._database.executemany("INSERT OR IGNORE INTO maker VALUES (?, ?)", [(lot, iss) for lot in made])
-            if event is not None:
-                events.append((event, index, subjects))
-            if corrects is not None and own is not None:
-                self._corrections.append((index, corrects, own, subjects))
-            if raw is not None:
-                if len(facts.findings) > told:
-                    faulty |= {finding.index for finding in facts.findings[told:]}
-                    told = len(facts.findings)
-                self._other(facts, index, typ, raw, time_ms, sound=index not in faulty)
-        self._events.add(events)
+            told = len(facts.findings)
+            if kind == 0:
+                self._signature(facts, index, what, entry[0], waiting.get(index))
+            else:
+                self._made(makers)
+                self._other(facts, index, what, entry[0], sound=index not in faulty)
+            faulty |= {finding.index for finding in facts.findings[told:]}
+        self._made(makers)
+
+    def _made(self, makers: list[tuple[bytes, str]]) -> None:
+        """Remember who made which lots; the list is empty afterwards."""
+        if makers:
+            self._database.executemany("INSERT OR IGNORE INTO maker VALUES (?, ?)", makers)
+            makers.clear()
+
+    def _closely(
+        self, facts: RangeFacts, others: Sequence[tuple[Other, Statement]], waiting: Mapping[int, Signature]
+    ) -> list[tuple[Signer, int]]:
+        """The statements of the range whose signers must be looked at one by one.
+
+        Not those of a key that no statement of the range is about and that counts for its first and its last use here,
+        at the earliest and at the latest time: then it counts for all between.
+        """
+        about = {str(statement.body.get("kid")) for one, statement in others if one.typ == "key+jwt"}
+        times = [entry[0] for entry in facts.entries if entry is not None]
+        earliest, latest = min(times), max(times)
+        closely = []
+        for signer, indices in facts.signers.items():
+            if signer[1] in about or not (
+                waiting.keys().isdisjoint(indices)
+                and self._counts(signer, indices[0], earliest)
+                and self._counts(signer, indices[-1], latest)
+            ):
+                closely += [(signer, index) for index in indices]
+        return closely
+
+    def _counts(self, signer: Signer, index: int, time_ms: int) -> bool:
+        try:
+            self._ring.signer(*signer, index=index, time_ms=time_ms)
+        except Refusal:
+            return False
+        return True
 
     def end(self) -> list[Finding]:
         """What only the whole log can tell: signing inputs and eventIDs that occur twice, and corrections."""
@@ -144,44 +193,41 @@ class StatementOrder:
             for first, entry in twice:
                 zh, en = f"同一 eventID 已用于条目 {first}", f"entry {first} has the same eventID already"
                 facts.fail("event-id-twice", entry, zh, en)
-            left: list[tuple[int, bytes, bytes, bytes]] = []
+            left: list[Correction] = []
             for one in waiting:
-                entry, corrects, own, stated = one
-                place = events.get(corrects)
-                if place is None or place[0] >= entry:
+                place = events.get(one.corrects)
+                if place is None or place[0] >= one.at:
                     left.append(one)
-                elif _union(own, self._events.subjects(*place[1:])) != stated:
-                    chain_lines(facts, entry)
+                elif _union(one.own, self._events.subjects(*place)) != one.stated:
+                    chain_lines(facts, one.at)
             waiting = left
-        for entry, *_ in waiting:
+        for one in waiting:
             zh, en = "更正的原事件不在此前的条目中", "the event it corrects is in no earlier entry"
-            facts.fail("corrected-missing", entry, zh, en)
+            facts.fail("corrected-missing", one.at, zh, en)
         return facts.findings
 
     def _signature(
-        self, facts: RangeFacts, signed: tuple[int, str, str, str], time_ms: int, waiting: Unverified | None
+        self, facts: RangeFacts, index: int, signer: Signer, time_ms: int, waiting: Signature | None
     ) -> None:
         """The key counts at this entry; and the signature, when it could not be verified out of order."""
-        index, typ, kid, iss = signed
         try:
-            public = self._ring.signer(typ, kid, iss, index=index, time_ms=time_ms)
+            public = self._ring.signer(*signer, index=index, time_ms=time_ms)
         except Refusal as refusal:
             facts.fail(refusal.rule, index, refusal.zh, refusal.en)
-            record = self._ring.record(kid)
+            record = self._ring.record(signer[1])
             if record is None:
                 return
             public = record.public
         if waiting is not None:
             self.signatures += 1
             if waiting.alg != public.alg or not public.verify(waiting.message, waiting.signature):
-                facts.fail("statement-signature", index, "签名不成立", "the signature does not hold")
+                bad_signature(facts, index)
 
     # ------------------------------------------------------------ the rarer kinds
 
-    def _other(self, facts: RangeFacts, index: int, typ: str, raw: bytes, time_ms: int, *, sound: bool) -> None:
+    def _other(self, facts: RangeFacts, index: int, statement: Statement, time_ms: int, *, sound: bool) -> None:
         """Actors, keys, credentials, recalls and notices; unsound ones change nothing for later statements."""
-        statement = parse_statement(raw)
-        body = statement.body
+        typ, body = statement.typ, statement.body
         try:
             if typ in ("notice+jwt", "recall+jwt"):
                 self._authority(statement)

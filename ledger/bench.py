@@ -9,7 +9,8 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -80,6 +81,17 @@ def best(rounds: int, work: Callable[[], object]) -> float:
         work()
         times.append(time.perf_counter() - started)
     return min(times)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """What a comparison needs beside the work makes every garbage collection slow, which is nobody's merit."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _tree(quick: bool, folder: Path) -> list[Row]:

@@ -23,7 +23,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from .audit import audit
 from .audit_source import DirectorySource
-from .bench import Row
+from .bench import Row, no_collection
 from .checkpoint import Checkpoint, sign_checkpoint
 from .encoding import base64url_text
 from .entry import LOT_INDEX, ChainLink, Entry
@@ -55,10 +55,11 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
         best_raw = best_ours = 0.0
         for turn in range(rounds):
             progress(f"audit and raw verification, {turn + 1} of {rounds}")
-            best_raw = max(best_raw, verified_a_second(made.signed, jobs))
-            started = time.perf_counter()
-            report = audit(DirectorySource(Path(name)), policy, statements=True, jobs=jobs)
-            best_ours = max(best_ours, report.statements / (time.perf_counter() - started))
+            with no_collection():
+                best_raw = max(best_raw, verified_a_second(made.signed, jobs))
+                started = time.perf_counter()
+                report = audit(DirectorySource(Path(name)), policy, statements=True, jobs=jobs)
+                best_ours = max(best_ours, report.statements / (time.perf_counter() - started))
             if not report.ok:
                 raise AssertionError("\n".join(report.lines("en")))
     title = f"statements audited, {jobs} cores, {count:,} events (limit: PyNaCl verifying their signatures)"
@@ -122,7 +123,7 @@ class _Made:
         keys = [SigningKey(sha256(actor.encode()).digest()) for actor in actors]
         kids = [self._register(actor, key) for actor, key in zip(actors, keys, strict=True)]
         for number in range(count):
-            actor = number % ACTORS
+            actor = number // 4 % ACTORS  # as many events in a row are about the same lot
             self._event(number, actors[actor], keys[actor], kids[actor])
             self._time_ms += 60_000 // _EVENTS_A_MINUTE
             if number % _EVENTS_A_MINUTE == _EVENTS_A_MINUTE - 1:

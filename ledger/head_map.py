@@ -41,7 +41,7 @@ class HeadMap:
     def get(self, subject: bytes) -> tuple[int, bytes] | None:
         """(seq, leaf hash) of the subject's newest entry, None when it has none."""
         bucket = self._buckets[int.from_bytes(subject[:4], "big") >> self._shift]
-        at = _find(bucket, subject)
+        at = _find(bucket, subject) if bucket else -1
         if at < 0:
             return None
         return int.from_bytes(bucket[at + 32 : at + 40], "big"), bucket[at + 40 : at + 72]
@@ -51,7 +51,7 @@ class HeadMap:
         number = int.from_bytes(subject[:4], "big") >> self._shift
         bucket = self._buckets[number]
         record = subject + seq.to_bytes(8, "big") + leaf
-        at = _find(bucket, subject)
+        at = _find(bucket, subject) if bucket else -1
         if at < 0:
             self._buckets[number] = bucket + record
             self.subjects += 1
@@ -63,30 +63,33 @@ class HeadMap:
     @property
     def root(self) -> bytes:
         """Root of the lot index over all heads; of none, 32 zero bytes."""
-        level = {(1 << self.bits) + number for number in self._stale}
+        hashes, kinds, buckets = self._hashes, self._kinds, self._buckets
+        first, hash_leaf, hash_node = 1 << self.bits, _LEAF_PREFIX.copy, _NODE_PREFIX.copy
         for number in self._stale:
-            kind, digest = _trie(_records(self._buckets[number]), self.bits)
-            self._set((1 << self.bits) + number, kind, digest)
+            bucket, node = buckets[number], first + number
+            if len(bucket) == _RECORD:
+                leaf = hash_leaf()
+                leaf.update(bucket)
+                kinds[node], hashes[32 * node : 32 * node + 32] = _SINGLE, leaf.digest()
+            else:
+                kinds[node], hashes[32 * node : 32 * node + 32] = _trie(_records(bucket), self.bits)
+        level = {first + number for number in self._stale}
         self._stale.clear()
-        hashes, kinds, primed = self._hashes, self._kinds, _NODE_PREFIX.copy
-        for _ in range(self.bits):
-            level = {node >> 1 for node in level}
-            for node in level:
-                left = 2 * node
-                if kinds[left] + kinds[left + 1] > _SINGLE:
-                    pair = primed()
-                    pair.update(hashes[64 * node : 64 * node + 64])
-                    kinds[node] = _MANY
-                    hashes[32 * node : 32 * node + 32] = pair.digest()
-                else:  # at most one key: it stands here, as high as it is alone
-                    alone = left if kinds[left] else left + 1
-                    kinds[node] = kinds[alone]
-                    hashes[32 * node : 32 * node + 32] = hashes[32 * alone : 32 * alone + 32]
+        with memoryview(hashes) as read:
+            for _ in range(self.bits):
+                level = {node >> 1 for node in level}
+                for node in level:
+                    at, left = 32 * node, 2 * node
+                    if kinds[left] + kinds[left + 1] > _SINGLE:
+                        pair = hash_node()
+                        pair.update(read[2 * at : 2 * at + 64])
+                        kinds[node] = _MANY
+                        hashes[at : at + 32] = pair.digest()
+                    else:  # at most one key: it stands here, as high as it is alone
+                        alone = left if kinds[left] else left + 1
+                        kinds[node] = kinds[alone]
+                        hashes[at : at + 32] = read[32 * alone : 32 * alone + 32]
         return bytes(hashes[32:64])
-
-    def _set(self, node: int, kind: int, digest: bytes | bytearray) -> None:
-        self._kinds[node] = kind
-        self._hashes[32 * node : 32 * node + 32] = digest
 
     def changed(self) -> Iterator[tuple[int, bytes]]:
         """Buckets that changed since the last call, as (number, bytes)."""

@@ -24,7 +24,7 @@ from .errors import Refusal
 from .replay import EVENT, made_in
 from .statement import KINDS, MAX_STATEMENT_BYTES, parse_statement, read_header
 from .strict_json import MAX_DEPTH
-from .subjects import USED, event_subjects, own_subjects, subject_hash, subject_of
+from .subjects import USED, event_subjects, own_subjects, plain_lot, subject_hash, subject_of
 
 _HASH = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]="
 _NUMBER = rb"(?:0|[1-9][0-9]{0,18})"
@@ -43,18 +43,22 @@ _SEQ = 51
 
 _URL_TO_STANDARD = bytes.maketrans(b"-_+/=", b"+/!!!")
 _LAST = {2: frozenset(b"AQgw"), 3: frozenset(b"AEIMQUYcgkosw048")}
-_DIGITS = bytes.maketrans(b"123456789.", b"0" * 10)
+_SHAPE = bytes.maketrans(b"123456789.{", b"0" * 10 + b"[")
+"""Digits and points look alike, and so do the two brackets that open."""
 _LONG = b"0" * 16
 # A number of an object ends before one of these three; the same within a text is looked at more closely for nothing.
 _EXPONENT = re.compile(rb"e[-+]?[0-9]+[,\]}]")
 _MANY_DIGITS = re.compile(rb"[0-9.]{16}[,\]}]")
 _DIGEST = rb'"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"'
+_DIGEST_SIZE = 45
 _HIDDEN = re.compile(rb'"_sd":\[(' + _DIGEST + rb"(?:," + _DIGEST + rb")*)\]")
 
 
-_NAMING = ("parentID", *SUBJECT_LISTS)
-_EPC_LISTS = frozenset(name for name in SUBJECT_LISTS if not name.endswith("uantityList"))
-_INPUTS = frozenset({"inputEPCList", "inputQuantityList"})
+_NAMING = tuple(
+    (name, name.endswith("uantityList"), name in ("inputEPCList", "inputQuantityList"))
+    for name in ("parentID", *SUBJECT_LISTS)
+)
+"""The members of an event that name subjects; whether they name them in objects; whether these are used up."""
 
 
 class EntryText(NamedTuple):
@@ -172,10 +176,15 @@ def read_event_subjects(body: Mapping[str, Any]) -> tuple[bytes, tuple[str, ...]
     try:
         hashes, made = set(), list[str]()
         making = made_in(body)
-        for name in _NAMING:
+        for name, nested, used in _NAMING:
             if name in body:
-                for uri in _uris(body, name):
-                    hashed, subject = _named(uri, name in _INPUTS)
+                value = body[name]
+                if name == "parentID":
+                    value = (value,)
+                elif type(value) is not list:
+                    raise TypeError
+                for element in value:
+                    hashed, subject = _named(element["epcClass"] if nested else element, used)
                     hashes.add(hashed)
                     if name in making:
                         made.append(subject)
@@ -186,19 +195,10 @@ def read_event_subjects(body: Mapping[str, Any]) -> tuple[bytes, tuple[str, ...]
     return b"".join(sorted(hashes)), tuple(made)
 
 
-def _uris(body: Mapping[str, Any], name: str) -> list[str]:
-    value = body[name]
-    if name == "parentID":
-        return [value]
-    if type(value) is not list:
-        raise TypeError
-    return value if name in _EPC_LISTS else [element["epcClass"] for element in value]
-
-
 @lru_cache(maxsize=1 << 14)
 def _named(uri: str, used: bool) -> tuple[bytes, str]:
     """The subject that a URI names, behind its hash: that of being consumed when it is `used`."""
-    subject = subject_of(uri)
+    subject = plain_lot(uri) or subject_of(uri)
     return subject_hash(subject + USED if used else subject), subject
 
 
@@ -217,9 +217,10 @@ def _plain_json(text: bytes) -> dict[str, Any] | None:
 
     Line feeds in names and values cannot be: they need a backslash.
     """
-    if b"\\" in text or b"..." in text or text.count(b"[") + text.count(b"{") > MAX_DEPTH:
+    if b"\\" in text or b'"..."' in text:
         return None
-    if _EXPONENT.search(text) or (_LONG in text.translate(_DIGITS) and _MANY_DIGITS.search(text)):
+    shape = text.translate(_SHAPE)
+    if shape.count(b"[") > MAX_DEPTH or _EXPONENT.search(text) or (_LONG in shape and _MANY_DIGITS.search(text)):
         return None
     hidden = text.count(b'_sd"')
     if hidden:
@@ -227,8 +228,7 @@ def _plain_json(text: bytes) -> dict[str, Any] | None:
         if len(found) != hidden:
             return None
         for digests in found:
-            one = digests.split(b",")
-            if len(one) > 1 and any(left >= right for left, right in pairwise(one)):
+            if len(digests) > _DIGEST_SIZE and any(left >= right for left, right in pairwise(digests.split(b","))):
                 return None
     try:
         value = orjson.loads(text)

@@ -7,19 +7,17 @@ dictionaries that computes the same shares.
 
 from __future__ import annotations
 
-import gc
 import random
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection
 
-from ..ledger.bench import Row
+from ..ledger.bench import Row, no_collection
 from ..ledger.bulk import insert_rows
 from ..ledger.database import Database
 from . import tables
@@ -89,20 +87,7 @@ class Graph:
     def up(self, start: int) -> tuple[dict[int, int], dict[int, int], int]:
         """Levels, shares and number of edges of a lot's ancestry: the walk that ours is measured against."""
         parents = self.parents
-        level, frontier, edges = {start: 0}, [start], 0
-        waiting: dict[int, int] = defaultdict(int)
-        depth = 0
-        while frontier:
-            depth += 1
-            following = []
-            for node in frontier:
-                for one, _ in parents.get(node, ()):
-                    waiting[one] += 1
-                    edges += 1
-                    if one not in level:
-                        level[one] = depth
-                        following.append(one)
-            frontier = following
+        level, waiting, edges = _reached(parents, start)
         shares, ready = {start: WHOLE}, [start]
         while ready:
             node = ready.pop()
@@ -124,20 +109,7 @@ class Graph:
     def down(self, start: int) -> tuple[dict[int, int], dict[int, int], dict[int, int], int]:
         """Levels, contents, shares and number of edges of a lot's descendants."""
         uses, parents, made = self.uses, self.parents, self.made
-        level, frontier, edges = {start: 0}, [start], 0
-        waiting: dict[int, int] = defaultdict(int)
-        depth = 0
-        while frontier:
-            depth += 1
-            following = []
-            for node in frontier:
-                for one, _ in uses.get(node, ()):
-                    waiting[one] += 1
-                    edges += 1
-                    if one not in level:
-                        level[one] = depth
-                        following.append(one)
-            frontier = following
+        level, waiting, edges = _reached(uses, start)
         content, share, ready = {start: WHOLE}, {start: WHOLE}, [start]
         mixed: dict[int, int] = defaultdict(int)
         passing: dict[int, int] = defaultdict(int)
@@ -154,6 +126,27 @@ class Graph:
                     share[one] = passing[one]
                     ready.append(one)
         return level, content, share, edges
+
+
+def _reached(
+    neighbours: Mapping[int, Sequence[tuple[int, int]]], start: int
+) -> tuple[dict[int, int], dict[int, int], int]:
+    """A walk from a lot, generation by generation: the level of each lot, the edges that lead to it, and all edges."""
+    level, frontier, edges = {start: 0}, [start], 0
+    waiting: dict[int, int] = defaultdict(int)
+    depth = 0
+    while frontier:
+        depth += 1
+        following = []
+        for node in frontier:
+            for one, _ in neighbours.get(node, ()):
+                waiting[one] += 1
+                edges += 1
+                if one not in level:
+                    level[one] = depth
+                    following.append(one)
+        frontier = following
+    return level, waiting, edges
 
 
 def genealogy(quick: bool, folder: Path) -> list[Row]:
@@ -266,21 +259,10 @@ def _measured(
 def _by_turns(turns: int, ours: Callable[[], object], limit: Callable[[], object]) -> tuple[float, float]:
     """Seconds of the best turn of each, taken by turns, so that a busy moment of the machine hits both."""
     taken: tuple[list[float], list[float]] = ([], [])
-    with _no_collection():
+    with no_collection():
         for _ in range(turns):
             for work, times in zip((ours, limit), taken, strict=True):
                 started = time.perf_counter()
                 work()
                 times.append(time.perf_counter() - started)
     return min(taken[0]), min(taken[1])
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """A million edges in memory make every garbage collection slow, which is nobody's merit."""
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()

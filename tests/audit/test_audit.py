@@ -18,7 +18,8 @@ import pytest
 from audited_log import GROWER, AuditedWorld, lot, served
 from proof_world import lots
 from suyuan.ledger.audit import RANGE, SourceUnavailable, StateUnusable, audit, read_state
-from suyuan.ledger.audit_source import ATTEMPTS, AuditSource, DirectorySource, HttpSource, NoStatements
+from suyuan.ledger.audit_http import ATTEMPTS, HttpSource
+from suyuan.ledger.audit_source import AuditSource, DirectorySource, NoStatements
 from suyuan.ledger.tiles import tile_path
 
 from .conftest import SIZE

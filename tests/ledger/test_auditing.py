@@ -16,8 +16,9 @@ from suyuan.ledger.background_audit import BackgroundAudit
 from suyuan.ledger.checkpoint import open_checkpoint
 from suyuan.ledger.database import Database
 from suyuan.ledger.entry import ChainLink, Entry
+from suyuan.ledger.http_tiles import HttpTileSource
 from suyuan.ledger.subjects import subject_hash
-from suyuan.ledger.tile_source import HttpTileSource, SourceUnavailable
+from suyuan.ledger.tile_source import SourceUnavailable
 from suyuan.ledger.tiles import ENTRIES, parse_tile_path
 from suyuan.ledger.witness import NotCosigned, Witness, WitnessedLog
 
