@@ -93,12 +93,17 @@ class ShopWindow:
         headers = {"Authorization": f"Bearer {self.told['api_keys'][DISTILLERY]}"}
         drawn = http.post("/api/v1/codes", json={"lot": lot, "count": 20, "sign": True}, headers=headers)
         codes = json.loads(drawn.text.splitlines()[-1])["codes"]
+        first = codes["first"]
         ranges = {"lots": [{"lot": lot}], "place": "520382117"}
         self._record(
-            http, DISTILLERY, "common.items_activated", kde={"item_ranges": [{"first": 0, "last": 4}]}, **ranges
+            http,
+            DISTILLERY,
+            "common.items_activated",
+            kde={"item_ranges": [{"first": first, "last": first + 4}]},
+            **ranges,
         )
         self._record(http, DISTILLERY, "common.items_voided", kde={
-            "item_ranges": [{"first": 4, "last": 4}], "reason": "标签破损",
+            "item_ranges": [{"first": first + 4, "last": first + 4}], "reason": "标签破损",
         }, **ranges)  # fmt: skip
         exported = http.get("/api/v1/codes/export", params={"root": codes["root"]}, headers=headers)
         assert exported.status_code == 200, exported.text
