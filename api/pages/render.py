@@ -231,9 +231,9 @@ def _render(template: str, t: Texts, *, large: bool, urls: PageUrls, **values: o
     )
 
 
-def _address(path: str, *, lang: Lang, large: bool, **changed: Any) -> str:
-    """`path` in the reader's language and size of letters, or with one of them changed."""
-    wanted = {"lang": lang, "large": large, **changed}
+def _address(reader: tuple[Lang, bool], path: str, **changed: Any) -> str:
+    """`path` in the reader's language and size of letters, or with one of them changed: then it is always said."""
+    wanted = {"lang": reader[0], "large": reader[1], **changed}
     query = []
     if wanted["lang"] != LANGUAGES[0] or "lang" in changed:
         query.append(f"lang={wanted['lang']}")

@@ -378,3 +378,9 @@ def test_a_share_is_never_shown_as_more_than_all_or_a_little_as_nothing(share: D
 def test_only_paths_of_this_host_and_https_become_links(address: str) -> None:
     shown = formatting.link(address)
     assert shown is None or (shown == address and re.match(r"/(?!/)|https://.", address, re.S))
+
+
+def test_the_way_to_chinese_is_said_even_though_it_is_what_pages_speak_anyway(stories: dict[str, Story]) -> None:
+    """A browser that prefers English would come back to English otherwise."""
+    page = render.render_product(stories["tea"], lang="en", large=False, urls=URLS)
+    assert f'href="{URLS.page}?lang=zh"' in page
