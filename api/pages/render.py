@@ -217,7 +217,7 @@ def _render(template: str, t: Texts, *, large: bool, urls: PageUrls, **values: o
             lang=t.lang,
             large=large,
             urls=urls,
-            address=partial(_address, lang=t.lang, large=large),
+            address=partial(_address, (t.lang, large)),
             pick=t.pick,
             day=partial(formatting.day, t=t),
             days=partial(formatting.days, t=t),
