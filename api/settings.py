@@ -172,10 +172,13 @@ class Settings(BaseModel):
     @classmethod
     def _handles_name_products_or_actors(cls, handles: Any) -> Any:
         if isinstance(handles, str):
-            handles = [part.strip() for part in handles.split(",") if part.strip()]
+            handles = _lines_of(handles[1:]) if handles.startswith("@") else handles.split(",")
+            handles = [part.strip() for part in handles if part.strip()]
         for handle in handles:
             if not _HANDLE.fullmatch(handle):
                 raise ValueError("88.100.1=09520001000010: a prefix, and a GTIN of 14 digits or an actor id")
+        if len({handle.partition("=")[0] for handle in handles}) != len(handles):
+            raise ValueError("a prefix of industrial-internet identifiers is given twice")
         return handles
 
     @model_validator(mode="after")
@@ -204,6 +207,15 @@ class Settings(BaseModel):
     def effective_database_url(self) -> str:
         """`database_url`, or the embedded database of the data directory."""
         return self.database_url or f"sqlite:///{(self.data_dir / 'ledger.db').absolute()}"
+
+
+def _lines_of(path: str) -> list[str]:
+    """The lines of a data file without what follows a `#`. Raises ValueError where it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return [line.partition("#")[0] for line in text.splitlines()]
 
 
 def load_settings(environment: Mapping[str, str], **overrides: Any) -> Settings:

@@ -10,6 +10,10 @@ from fastapi import APIRouter, Request
 from sqlalchemy import select
 from starlette.responses import RedirectResponse, Response
 
+from ...ledger.errors import Refusal
+from ...ledger.subjects import subject_of
+from ...qr import digital_link
+from ...qr.errors import DigitalLinkError
 from ...trace.tables import node
 from ...trace.viewer import Viewer
 from ..answers import media, problems
@@ -126,8 +130,21 @@ def _of_handle(services: Services, handle: str) -> str:
     if not dot or len(serial) != _SERIAL_LENGTH:
         lot, serial = suffix, ""
     if not owner.isdigit():
-        return f"/lot/{owner}/{quote(lot, safe='')}" + (f"/21/{quote(serial, safe='')}" if serial else "")
-    return f"/01/{owner}/10/{quote(lot, safe='')}" + (f"/21/{quote(serial, safe='')}" if serial else "")
+        path = f"/lot/{owner}/{quote(lot, safe='')}" + (f"/21/{quote(serial, safe='')}" if serial else "")
+        return _named(services, path)
+    try:
+        return urlsplit(digital_link.build(services.names.host, owner, lot, serial or None)).path
+    except DigitalLinkError:
+        raise unknown() from None
+
+
+def _named(services: Services, path: str) -> str:
+    """`path` where it names something by the rules of formats section 7. Raises HttpRefusal 404."""
+    try:
+        subject_of(services.names.absolute(path.partition("/21/")[0]))
+    except Refusal:
+        raise unknown() from None
+    return path
 
 
 _SERIAL_LENGTH = 20

@@ -273,7 +273,14 @@ def test_an_industrial_internet_identifier_leads_to_the_same_thing(house: House)
     assert own.headers["location"] == f"/lot/{COOPERATIVE}/0123456789ABCDEF"
 
 
-@pytest.mark.parametrize("handle", ["88.100.9/A", "88.100.1", "88.100.1/", "10.1000/182"])
+@pytest.mark.parametrize(
+    "handle",
+    [
+        "88.100.9/A", "88.100.1", "88.100.1/", "10.1000/182", "88.100.1/%00", "88.100.1/%2e%2e", "88.100.1/%E4%BD%A0",
+        "88.100.1/A%20B", "88.100.1/" + 21 * "A", "88.100.2/%2F%2Fevil.example", "88.100.2/0123", "88.100.1/%ff",
+        "88.100.1/a%0d%0aX:1", "88.100.1/A." + 20 * "%22%3c", "%EF%BC%98%EF%BC%98.100.1/A",
+    ],
+)  # fmt: skip
 def test_a_foreign_handle_is_unknown(house: House, handle: str) -> None:
     assert house.http.get(f"/resolve/{handle}").status_code == 404
     as_json = {"Accept": "application/json"}

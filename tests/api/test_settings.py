@@ -52,6 +52,20 @@ def test_silly_settings_are_refused_by_name(environment: dict[str, str]) -> None
     assert "long enough" not in str(refused.value)
 
 
+def test_industrial_internet_prefixes_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
+    file = tmp_path / "handles"
+    file.write_text(
+        "# prefixes of the county\n88.100.1=09520001000010  # tea\n\n88.100.2=93520328MAXXTE011D\n", "utf-8"
+    )
+    both = {"88.100.1": "09520001000010", "88.100.2": "93520328MAXXTE011D"}
+    assert load_settings({"SUYUAN_HANDLES": f"@{file}"}).handle_owners == both
+    assert load_settings({"SUYUAN_HANDLES": ", ".join(f"{one}={of}" for one, of in both.items())}).handle_owners == both
+    file.write_text("88.100.1=09520001000010\n88.100.1=93520328MAXXTE011D\n")
+    for wrong in (f"@{file}", f"@{tmp_path}/none", "88.100.1", "88.100.1=1"):
+        with pytest.raises(SettingsError):
+            load_settings({"SUYUAN_HANDLES": wrong})
+
+
 def test_a_passphrase_is_not_shown(tmp_path: Path) -> None:
     settings = make_settings(tmp_path, key_passphrase="correct horse battery")
     assert "horse" not in repr(settings) + str(settings)
