@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -118,17 +118,35 @@ def _tree(quick: bool, folder: Path) -> list[Row]:
     return [_row(name, count / best(rounds, ours), fastest, "1/s", at_least=0.5)]
 
 
-class _Paper:
-    """A statement of usual size, with one private field, about a lot, a consumed lot and a plot."""
+class Paper:
+    """A statement of usual size, with one private field, about a lot, a used lot and a plot, or about `subjects`."""
 
     __slots__ = ("hash", "raw", "signing_hash", "subjects")
     disclosures = (StoredDisclosure("W" * 90, "partner", "/suyuan:kde/price"),)
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, subjects: tuple[str, ...] = ()) -> None:
         self.raw = (b"%012d" % number) * (STATEMENT_BYTES // 12)
         self.hash = sha256(self.raw).digest()
         self.signing_hash = sha256(self.raw + b"s").digest()
-        self.subjects = (f"lot/A/{number // 3}", f"lot/A/{number // 3 + 1}#used", f"plot/A/{number % 1_000}")
+        self.subjects = subjects or (lot(number), f"{lot(number + 2)}#used", f"plot/A/{number % 1_000}")
+
+
+def lot(number: int) -> str:
+    """The lot that a paper is about."""
+    return f"lot/A/{number // 2}"
+
+
+def append_papers(log: Log, papers: Sequence[Paper]) -> list[int]:
+    """Append these in one transaction, as capture does: look for what is there, fetch heads, add, store, commit."""
+    places = []
+    with log.append() as batch:
+        log.by_signing_hash((paper.signing_hash for paper in papers), batch.connection)
+        batch.prefetch(subject for paper in papers for subject in paper.subjects)
+        for paper in papers:
+            appended = batch.add(Draft("trace-event+sd-jwt", paper.hash, paper.subjects))
+            batch.store_statement(appended.index, paper, paper.disclosures)
+            places.append(appended.index)
+    return places
 
 
 def _open(url: str) -> Log:
@@ -137,18 +155,6 @@ def _open(url: str) -> Log:
     log = Log(database, _SIGNER, lambda: time.time_ns() // 1_000_000)
     log.create()
     return log
-
-
-def _fill(log: Log, first: int, count: int) -> None:
-    """Append as capture does: look for what is there, fetch heads, add, store, commit; 500 a transaction."""
-    for start in range(first, first + count, BATCH):
-        batch_of = [_Paper(number) for number in range(start, start + BATCH)]
-        with log.append() as batch:
-            log.by_signing_hash((paper.signing_hash for paper in batch_of), batch.connection)
-            batch.prefetch(subject for paper in batch_of for subject in paper.subjects)
-            for paper in batch_of:
-                appended = batch.add(Draft("trace-event+sd-jwt", paper.hash, paper.subjects))
-                batch.store_statement(appended.index, paper, paper.disclosures)
 
 
 def _append(quick: bool, folder: Path) -> list[Row]:
@@ -165,7 +171,8 @@ def _append(quick: bool, folder: Path) -> list[Row]:
     seconds = {"ours": 0.0, "bare": 0.0, "verify": 0.0}
     for turn in range(turns):
         started = time.perf_counter()
-        _fill(log, turn * batches * BATCH, batches * BATCH)
+        for first in range(turn * batches * BATCH, (turn + 1) * batches * BATCH, BATCH):
+            append_papers(log, [Paper(number) for number in range(first, first + BATCH)])
         seconds["ours"] += time.perf_counter() - started
         seconds["bare"] += sum(next(bare) for _ in range(batches))
         started = time.perf_counter()

@@ -11,10 +11,9 @@ import gc
 import multiprocessing
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
 from typing import Any
@@ -23,19 +22,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
 
 from . import tables
-from .bench import STATEMENT_BYTES, Row, best
+from .bench import BATCH, Paper, Row, append_papers, best, lot
 from .bulk import insert_rows
 from .database import Database
 from .index_pages import IndexPages, Page, decode_page, encode_page, page_hash
 from .indexer import Indexer, IndexReader
-from .log import Draft, Log, StoredDisclosure
+from .log import Log
 from .lot_index import Head
 from .merkle import verify_inclusion
 from .note import NoteSigner
 from .proof_tiles import ProofTiles
 from .reader import portions
 
-LARGE_BATCH, BATCH, CHANGED_LOTS = 5_000, 500, 1_000
+LARGE_BATCH, CHANGED_LOTS = 5_000, 1_000
 _PROOFS, _ROUNDS = 500, 3
 
 
@@ -80,41 +79,10 @@ def run(quick: bool, progress: Callable[[str], None], place: Place) -> list[Row]
 # ---------------------------------------------------------------- what the log is filled with
 
 
-class _Paper:
-    """A statement of usual size, with one private field, about a lot, a used lot and a plot."""
-
-    __slots__ = ("hash", "raw", "signing_hash", "subjects")
-    disclosures = (StoredDisclosure("W" * 90, "partner", "/suyuan:kde/price"),)
-
-    def __init__(self, number: int, subjects: tuple[str, ...] = ()) -> None:
-        self.raw = (b"%012d" % number) * (STATEMENT_BYTES // 12)
-        self.hash = sha256(self.raw).digest()
-        self.signing_hash = sha256(self.raw + b"s").digest()
-        self.subjects = subjects or (lot(number), f"{lot(number + 2)}#used", f"plot/A/{number % 1_000}")
-
-
-def lot(number: int) -> str:
-    """The lot that an entry is about."""
-    return f"lot/A/{number // 2}"
-
-
-def _fill(log: Log, papers: Sequence[_Paper]) -> list[int]:
-    """Append these in one transaction, as capture does: look for what is there, fetch heads, add, store, commit."""
-    places = []
-    with log.append() as batch:
-        log.by_signing_hash((paper.signing_hash for paper in papers), batch.connection)
-        batch.prefetch(subject for paper in papers for subject in paper.subjects)
-        for paper in papers:
-            appended = batch.add(Draft("trace-event+sd-jwt", paper.hash, paper.subjects))
-            batch.store_statement(appended.index, paper, paper.disclosures)
-            places.append(appended.index)
-    return places
-
-
 def fill(log: Log, numbers: range) -> None:
     """Append the entries with these numbers, in large transactions."""
     for first in range(numbers.start, numbers.stop, LARGE_BATCH):
-        _fill(log, [_Paper(number) for number in range(first, min(first + LARGE_BATCH, numbers.stop))])
+        append_papers(log, [Paper(number) for number in range(first, min(first + LARGE_BATCH, numbers.stop))])
 
 
 def index_everything(log: Log) -> int:
@@ -215,7 +183,7 @@ def _lot_index(log: Log, size: int) -> list[Row]:
     slowest, number = 0.0, size
     for _ in range(_ROUNDS):
         for some in portions(numbers.sample(range(0, size, 2), changed)):
-            _fill(log, [_Paper(number := number + 1, (lot(one),)) for one in some])
+            append_papers(log, [Paper(number := number + 1, (lot(one),)) for one in some])
         gc.collect()
         started = time.perf_counter()
         indexer.publish()
@@ -273,7 +241,7 @@ def _append_more(place: Place, size: int, batches: int, pipe: Pipe) -> None:
     with place.opened() as log:
         indexer, first = Indexer(log), 2 * size
         for start in range(first, first + batches * BATCH, BATCH):
-            log.receipts(_fill(log, [_Paper(number) for number in range(start, start + BATCH)]))
+            log.receipts(append_papers(log, [Paper(number) for number in range(start, start + BATCH)]))
         indexer.publish()
         log.receipts(range(0, size, max(1, size // 5_000)))
         with log.database.read() as connection:
