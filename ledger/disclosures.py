@@ -123,7 +123,13 @@ def open_body(claim: str, body: Mapping[str, Any], texts: Sequence[str], *, comp
     the object has already, digests that occur twice, and members that may never be private.
     """
     opening = _Opening(claim, _read(texts))
-    merged = opening.merge(dict(body), "", 0)
+    if texts:
+        merged = opening.merge(dict(body), "", 0)
+    else:
+        merged = opening.without_hidden(body, 0)
+        if opening.twice:
+            opening = _Opening(claim, {})
+            merged = opening.merge(dict(body), "", 0)  # which says where
     unused = opening.texts.keys() - opening.used
     if unused:
         _refuse(
@@ -137,6 +143,12 @@ def open_body(claim: str, body: Mapping[str, Any], texts: Sequence[str], *, comp
         missing = min(opening.seen - opening.used)
         _refuse("disclosure-missing", "", f"摘要未披露：{missing}", f"a digest is not opened: {missing}")
     return Opened(merged, tuple(opening.opened), unopened)
+
+
+def holds_value(text: str) -> bool:
+    """Whether a disclosure that was accepted once discloses anything but null."""
+    content = base64url_bytes(text)
+    return b"null" not in content[-16:] or _triple(strict_json(content))[2] is not None
 
 
 def hide(
@@ -169,6 +181,8 @@ class _Opening:
     seen: set[str] = field(default_factory=set)
     used: set[str] = field(default_factory=set)
     opened: list[Disclosure] = field(default_factory=list)
+    twice: bool = False
+    """Whether a digest occurs twice, as far as `without_hidden` has seen."""
 
     def merge(self, value: Any, pointer: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -193,6 +207,24 @@ class _Opening:
             if digest in self.texts:
                 self._open(merged, digest, pointer, depth)
         return merged
+
+    def without_hidden(self, value: Any, depth: int) -> Any:
+        """What `merge` gives where nothing is opened, without keeping track of places."""
+        if depth > MAX_DEPTH:
+            _refuse("json-depth", "", f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH}")
+        deeper = depth + 1
+        if isinstance(value, list):
+            return [self.without_hidden(one, deeper) if isinstance(one, dict | list) else one for one in value]
+        if "_sd" in value:
+            hidden = value["_sd"]
+            known = len(self.seen)
+            self.seen.update(hidden)
+            self.twice = self.twice or len(self.seen) != known + len(hidden)
+        return {
+            name: self.without_hidden(one, deeper) if isinstance(one, dict | list) else one
+            for name, one in value.items()
+            if name != "_sd"
+        }
 
     def _open(self, merged: dict[str, Any], digest: str, pointer: str, depth: int) -> None:
         text, name, value = self.texts[digest]

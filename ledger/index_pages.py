@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 from .errors import ProofError
@@ -91,6 +92,7 @@ class IndexPages:
     def __init__(self, read: ReadPages) -> None:
         self._read = read
         self._pages: dict[bytes, Page] = {}
+        self._levels: dict[bytes, list[_Level]] = {}
         self._changed: set[bytes] = set()
 
     @property
@@ -105,6 +107,7 @@ class IndexPages:
 
     def update(self, heads: Iterable[Head]) -> bytes:
         """Puts the newest entries of subjects in, in place of older ones; returns the new root."""
+        self._levels.clear()
         waiting: dict[bytes, list[Head]] = {b"": list(heads)}
         touched: list[bytes] = []
         while waiting:
@@ -134,6 +137,21 @@ class IndexPages:
             page[place] = EMPTY  # replaced by the page's hash once both are in
         deeper[longer].append(head)
 
+    def prove_all(self, subjects: Iterable[bytes]) -> list[IndexProof]:
+        """What stands at the place of each of these; pages are read once, a layer at a time."""
+        wanted = list(subjects)
+        layer = {b""}
+        while layer:
+            self._load(sorted(layer))
+            depth = len(next(iter(layer)))
+            inside = {subject for subject in wanted if subject[:depth] in layer}
+            layer = {
+                subject[: depth + 1]
+                for subject in inside
+                if depth + 1 < KEY_SIZE and isinstance(self._pages[subject[:depth]].get(subject[depth]), bytes)
+            }
+        return [self.prove(subject) for subject in wanted]
+
     def prove(self, subject: bytes) -> IndexProof:
         """What stands at the place of `subject`, with its path from leaf to root."""
         prefixes = [b""]
@@ -147,16 +165,24 @@ class IndexPages:
         lowest = self._pages[prefixes[-1]].get(subject[len(prefixes) - 1])
         found = lowest if isinstance(lowest, Head) else None
         for prefix in reversed(prefixes):
-            level, place = _level_of(self._pages[prefix]), subject[len(prefix)]
-            for _ in range(_LEVELS):
-                above = _above(level)
+            levels, place = self._levels_of(prefix), subject[len(prefix)]
+            for level, above in pairwise(levels):
                 parent = above.get(place >> 1)
                 if parent is not None and parent[1] is not None:
                     found = parent[1]  # a single key so far: it stands higher up
                 elif parent is not None:
                     path.append(level[place ^ 1][0] if place ^ 1 in level else EMPTY)
-                level, place = above, place >> 1
+                place >>= 1
         return IndexProof(found, tuple(path))
+
+    def _levels_of(self, prefix: bytes) -> list[_Level]:
+        """The nodes of a page, from its places up to the one node above all of them."""
+        levels = self._levels.get(prefix)
+        if levels is None:
+            levels = self._levels[prefix] = [_level_of(self._pages[prefix])]
+            for _ in range(_LEVELS):
+                levels.append(_above(levels[-1]))
+        return levels
 
     def _load(self, prefixes: Sequence[bytes]) -> None:
         missing = [prefix for prefix in prefixes if prefix not in self._pages]

@@ -54,8 +54,9 @@ class IndexReader:
 
     def proofs(self, connection: Connection, subjects: Iterable[str]) -> tuple[IndexState, dict[str, IndexProof]]:
         """What the newest index entry's map says of subjects, each with its path; pages they share are read once."""
-        pages = IndexPages(self._reader(connection))
-        return self.state(connection), {subject: pages.prove(subject_hash(subject)) for subject in subjects}
+        asked = list(subjects)
+        proofs = IndexPages(self._reader(connection)).prove_all(map(subject_hash, asked))
+        return self.state(connection), dict(zip(asked, proofs, strict=True))
 
     def _reader(self, connection: Connection) -> Callable[[Sequence[bytes]], Mapping[bytes, bytes]]:
         def read(prefixes: Sequence[bytes]) -> Mapping[bytes, bytes]:

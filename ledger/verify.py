@@ -10,7 +10,7 @@ quorum time that the bundle has for its log. A log-index entry is an entry like 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -93,14 +93,17 @@ def verify_bundle(
     *,
     require_quorum: bool = True,
     require_completeness: bool = True,
+    parse: Callable[[bytes], Statement] = parse_statement,
 ) -> BundleReport:
     """Check a proof bundle by every rule of formats section 6; one verdict a statement, one for the bundle.
+
+    `parse` reads a statement, as `parse_statement` does: for whoever has read the very same bytes that way already.
 
     Without `require_quorum` or `require_completeness` the report says in a remark what was not asked for; proofs that
     are there all the same must hold. Raises ProofError only when `bundle` is no bundle at all (`read_bundle`);
     everything else, however hostile, becomes a report.
     """
-    return _Verification(read_bundle(bundle), policy, require_quorum, require_completeness).report()
+    return _Verification(read_bundle(bundle), policy, require_quorum, require_completeness, parse).report()
 
 
 class _Timed(NamedTuple):
@@ -113,8 +116,16 @@ class _Timed(NamedTuple):
 class _Verification:
     """One run over one bundle; every step works with what the earlier steps left standing."""
 
-    def __init__(self, bundle: Bundle, policy: Policy, require_quorum: bool, require_completeness: bool) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        policy: Policy,
+        require_quorum: bool,
+        require_completeness: bool,
+        parse: Callable[[bytes], Statement],
+    ) -> None:
         self.bundle = bundle
+        self.parse = parse
         self.policy = policy
         self.require_quorum = require_quorum
         self.require_completeness = require_completeness
@@ -196,7 +207,7 @@ class _Verification:
             verify_inclusion(leaf_hash(item.entry), index, root.size, item.path, root.root)
             origin = root.origin
         with self.findings.noting("format", where, index):
-            parsed = parse_statement(_ascii(item.statement))
+            parsed = self.parse(_ascii(item.statement))
             unopened = open_disclosures(parsed, item.disclosures, complete=False).unopened
         if entry is not None and origin is not None and parsed is not None:
             self.judge(Logged(position, origin, index, entry, parsed), where, before)

@@ -15,6 +15,7 @@ from ..ledger.indexer import IndexReader, IndexState
 from ..ledger.lot_index import IndexProof
 from ..ledger.policy import Policy
 from ..ledger.reader import LogReader
+from ..ledger.statement import parse_statement
 from ..ledger.subjects import subject_hash
 from ..ledger.verify import verify_bundle
 from .gathering import Gathered, Seen
@@ -88,8 +89,13 @@ class Bundler:
     def proof_state(self, gathered: Gathered, bundle: Bundle, checkpoint: CosignedCheckpoint) -> ProofState:
         """What a reader is told about the proof, after every signature, path and chain of it was checked."""
         policy = self._policy()
+        read = {seen.statement.raw: seen.statement for seen in gathered.statements.values()}
         report = verify_bundle(
-            bundle, policy, require_quorum=bool(checkpoint.cosigned), require_completeness=bool(bundle["indexes"])
+            bundle,
+            policy,
+            require_quorum=bool(checkpoint.cosigned),
+            require_completeness=bool(bundle["indexes"]),
+            parse=lambda raw: read.get(raw) or parse_statement(raw),
         )
         told = len(bundle["statements"])
         covered = [seen for seen in gathered.statements.values() if seen.index < checkpoint.size]

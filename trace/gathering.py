@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, select
 
+from ..ledger.disclosures import holds_value
 from ..ledger.entry import Entry
 from ..ledger.keys import REGISTRAR_KINDS
 from ..ledger.reader import LogReader, StoredEntry, portions
@@ -23,6 +24,9 @@ from .rules.tables import quarantine
 from .template import VISIBILITY_RANK, Stage, Templates
 from .viewer import Sight, Viewer
 
+_MOST_PUBLISHED = 2_048
+"""Statements that stay read, some 10 KB each: a story is told again with one more, and many share those of actors."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -36,8 +40,12 @@ class Seen:
     hidden: tuple[str, ...]
     """JSON pointers of recorded values that the viewer may not see."""
     rank: int
-    whole: Mapping[str, Any]
-    """The body with all that is still kept: to derive from, never to be told."""
+
+    @cached_property
+    def whole(self) -> Mapping[str, Any]:
+        """The body with all that is still kept: to derive from, never to be told."""
+        texts = [item.text for item in self.stored.disclosures]
+        return open_disclosures(self.statement, texts, complete=False).body if texts else self.body
 
     @property
     def index(self) -> int:
@@ -101,6 +109,13 @@ class Gathered:
         """Whether the viewer may see the amount of a flow."""
         seen = self.statements.get(flow.entry)
         return seen is not None and VISIBILITY_RANK[flow.visibility] <= seen.rank
+
+
+@lru_cache(maxsize=_MOST_PUBLISHED)
+def _published(raw: bytes) -> tuple[Statement, Mapping[str, Any]]:
+    """A statement and its body as everybody may read it. What is private is in neither, and never stays in memory."""
+    statement = parse_statement(raw)
+    return statement, open_disclosures(statement, (), complete=False).body
 
 
 class Gatherer:
@@ -174,18 +189,21 @@ class Gatherer:
         gathered.chains = frozenset(chains)
 
     def _see(self, stored: StoredEntry, ids: Mapping[str, int]) -> Seen:
-        statement = parse_statement(stored.statement or b"")
+        statement, public = _published(stored.statement or b"")
+        if self._viewer.actor is None and not self._viewer.office:
+            kept = tuple(item.pointer for item in stored.disclosures if holds_value(item.text))
+            return Seen(stored, statement, public, (), kept, VISIBILITY_RANK["public"])
         opened = open_disclosures(statement, [item.text for item in stored.disclosures], complete=False)
         rank = self._rank(stored.index, statement, opened.body, ids)
         texts = tuple(item.text for item in stored.disclosures if VISIBILITY_RANK[item.visibility] <= rank)
-        body = open_disclosures(statement, texts, complete=False).body
+        body = open_disclosures(statement, texts, complete=False).body if texts else public
         values = {item.pointer: item.value for item in opened.disclosures}
         hidden = tuple(
             item.pointer
             for item in stored.disclosures
             if item.text not in texts and values.get(item.pointer) is not None
         )
-        return Seen(stored, statement, body, texts, hidden, rank, opened.body)
+        return Seen(stored, statement, body, texts, hidden, rank)
 
     def _recorded_for(self, indices: Iterable[int]) -> set[int]:
         """Those of the entries at `indices` that a helper recorded for the viewer under a delegation."""

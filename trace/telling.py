@@ -176,6 +176,8 @@ class Teller:
             (each.grade for each in evidence if each.grade in ("inspected", "laboratory") and len(each.entries) == 1),
             None,
         )
+        if not measured and third is None:
+            return facts
         return tuple(
             replace(fact, grade="sensor" if fact.name in measured else third or "self-declared") for fact in facts
         )

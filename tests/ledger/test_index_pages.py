@@ -42,6 +42,8 @@ def test_pages_give_the_roots_and_proofs_of_the_map(batches: list[list[Head]], s
         store.pages |= pages.changed()
     stored = IndexPages(store.read)
     assert stored.root == reference.root
+    everything = [head.subject for batch in batches for head in batch] + strangers
+    assert IndexPages(store.read).prove_all(everything) == [reference.prove(key) for key in everything]
     for key in [head.subject for batch in batches for head in batch] + strangers:
         proof = stored.prove(key)
         assert proof == reference.prove(key)
@@ -60,6 +62,9 @@ def test_a_proof_and_an_update_read_one_page_a_level() -> None:
     store.reads = 0
     IndexPages(store.read).prove(keys[17])
     assert store.reads <= 3
+    asked: list[Sequence[bytes]] = []
+    IndexPages(lambda prefixes: asked.append(prefixes) or store.read(prefixes)).prove_all(keys[:30])  # type: ignore[func-returns-value]
+    assert len(asked) <= 3, "all pages of a layer in one read"
     store.reads = 0
     fresh = IndexPages(store.read)
     fresh.update([Head(keys[17], 1, keys[18])])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suyuan.ledger.disclosures import disclosure_digest
+from suyuan.ledger.disclosures import disclosure_digest, holds_value
 from suyuan.ledger.encoding import base64url_bytes, base64url_text
 from suyuan.ledger.errors import Refusal
 from suyuan.ledger.keys import PrivateKey
@@ -545,3 +545,30 @@ def test_any_choice_of_private_members_comes_back_whole(members, random):
     texts = [text for text, _ in signed.disclosures]
     random.shuffle(texts)
     assert open_disclosures(parse_statement(signed.statement.encode()), texts, complete=True).body == body
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text('ab/~null"', max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abcn", min_size=1, max_size=2), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1, max_size=2), VALUES, max_size=4),
+    st.dictionaries(st.sampled_from(["x", "y", "z"]), VALUES, max_size=3),
+)
+def test_a_body_that_nobody_opens_is_what_was_published_without_its_digests(public, private):
+    """The quick way for readers who may see nothing private, and whether what they do not see is more than null."""
+    digests = {name: base64url_text(dump_json([SALT, name, value])) for name, value in private.items()}
+    kde = {**public, **({"_sd": sorted(map(disclosure_digest, digests.values()))} if digests else {})}
+    statement = parse_statement(raw(body={"eventID": "e", "suyuan:kde": kde}))
+    nothing = open_disclosures(statement, (), complete=False)
+    assert nothing.body == {"eventID": "e", "suyuan:kde": public}
+    assert nothing.unopened == len(private)
+    everything = open_disclosures(statement, list(digests.values()), complete=False)
+    assert everything.body["suyuan:kde"] == public | private
+    for name, text_of in digests.items():
+        assert holds_value(text_of) is (private[name] is not None)
