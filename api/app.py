@@ -37,6 +37,7 @@ from .routes import (
     findings,
     health,
     inner_checks,
+    labels,
     log,
     nfc,
     office,
@@ -50,8 +51,8 @@ from .routes import (
     resolver,
     scans,
     statements,
-    uploads,
     units,
+    uploads,
 )
 from .services import Services, open_services
 from .settings import Settings, load_settings
@@ -68,9 +69,10 @@ ROUTERS = (
     certificates.router,
     codes.router,
     nfc.router,
+    units.router,
+    labels.router,
     uploads.router,
     credentials.router,
-    units.router,
     other_links.router,
     products.router,
     resolver.router,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from ..ledger.keys import PrivateKey
 from ..ledger.statement import issue
+from ..qr.sscc import is_sscc
 from .client import ClientError
-from .labels import STOCKS, Label, item_label, labels_pdf
+from .label_layouts import UnitLabel
+from .labels import Label, item_label, labels_pdf, quiet_mm, stock_of
 from .loading import Producers
 from .producer import Line
 
@@ -78,15 +83,30 @@ def export_codes(producers: Producers, actor: str, lot: str, out: Path, form: st
     return total
 
 
+@dataclass(frozen=True)
+class PrintRun:
+    """A PDF of labels that was written: how many, and how large the modules of the smallest QR symbol are."""
+
+    labels: int
+    module_mm: Decimal
+    bars: bool = False
+    """Whether each has a GS1-128, too."""
+
+    @property
+    def size(self) -> str:
+        """For whoever prints."""
+        quiet = f"静区 quiet zone {quiet_mm(self.module_mm):.2f} mm"
+        return f"模块 module {self.module_mm:.3f} mm，{quiet}" + ("，GS1-128" if self.bars else "")
+
+
 def print_labels(
     producers: Producers, actor: str, lot: str, out: Path, stock: str, name: str, skip: int, limit: int
-) -> tuple[int, str]:
-    """Make a PDF of labels for the codes of a lot's newest set; how many, and the module size in mm.
+) -> PrintRun:
+    """Make a PDF of labels for the codes of a lot's newest set.
 
-    Raises Refusal `label-too-small`, ClientError.
+    Raises Refusal `label-too-small`, `label-stock`, ClientError.
     """
-    if stock not in STOCKS:
-        raise ClientError(f"没有这种标签纸：{stock}", f"there is no such stock: {stock}; {', '.join(STOCKS)}")
+    chosen = stock_of(stock)
     codes = chosen_set(producers, actor, lot)
     total = max(0, min(codes["count"] - skip, limit))
     advance = producers.progress.task("标签 labels", total)
@@ -98,6 +118,38 @@ def print_labels(
             yield item_label(one["uri"], name, one["serial"])
             advance(1)
 
-    content, module = labels_pdf(labels(), STOCKS[stock], title=f"{name} {codes['lot']}")
+    content, module = labels_pdf(labels(), chosen, title=f"{name} {codes['lot']}")
     out.write_bytes(content)
-    return total, f"{module:.3f}"
+    return PrintRun(total, module)
+
+
+def print_unit_labels(producers: Producers, units: Path, out: Path, stock: str, name: str) -> PrintRun:
+    """Make a PDF of labels for the SSCCs of a file from `suyuan codes sscc`. Raises Refusal, ClientError."""
+    chosen = stock_of(stock)
+    with units.open(encoding="utf-8-sig", newline="") as file:
+        numbers = [(row.get("sscc") or "").strip() for row in csv.DictReader(file)]
+    if not numbers or not all(map(is_sscc, numbers)):
+        raise ClientError(f"{units} 不是 SSCC 清单", f"{units} is no list of SSCCs: it has a column sscc")
+    advance = producers.progress.task("标签 labels", len(numbers))
+
+    def labels() -> Iterator[UnitLabel]:
+        for number in numbers:
+            link = f"https://{producers.service.public_host}/00/{number}"
+            yield UnitLabel(number, link, (name,) if name else ())
+            advance(1)
+
+    content, module = labels_pdf(labels(), chosen, title=name or "SSCC")
+    out.write_bytes(content)
+    return PrintRun(len(numbers), module, UnitLabel.has_bars(*chosen.label))
+
+
+def print_certificate(producers: Producers, actor: str, event: str, copies: int, out: Path, stock: str) -> PrintRun:
+    """Have the service make labels of a conformity certificate, with what its issuer may see. Raises ClientError."""
+
+    def ask(api_key: str) -> Any:
+        query = {"event": event, "copies": str(copies), "stock": stock}
+        return producers.service.get("/api/v1/labels/certificate", api_key=api_key, **query)
+
+    answer = producers.with_api_key(actor, ask)
+    out.write_bytes(answer.content)
+    return PrintRun(copies, Decimal(answer.headers["Suyuan-Module-Mm"]))

@@ -56,6 +56,10 @@ class ConformityCertificate:
     issuer_id: str
     promises: tuple[Text, ...]
     basis: tuple[str, ...]
+    produced: tuple[date, ...]
+    """The days on which its lots were made, as far as the ledger knows."""
+    basis_boxes: tuple[tuple[str, bool], ...]
+    """Every basis that a promise may have, with its report's number, and whether this one has it."""
     reissued: bool
     contact: Text | None
     """None: none was recorded."""
@@ -69,6 +73,11 @@ class ConformityCertificate:
     statement_sha256: str
     logged_at: datetime
 
+    @property
+    def promise_boxes(self) -> tuple[tuple[Text, bool], ...]:
+        """Every promise that may be made, and whether this one makes it."""
+        return tuple((text, text in self.promises) for _, text in PROMISES)
+
     def rows(self) -> list[tuple[Text, str]]:
         """Label and value of everything on it, for a printed page."""
         lots = "；".join(f"{lot.name} {lot.quantity}" for lot in self.lots)
@@ -79,6 +88,7 @@ class ConformityCertificate:
             (Text("产品名称", "Product"), self.product),
             (Text("批次与数量（重量）", "Lots and quantity"), lots),
             (Text("产地", "Origin"), self.origin),
+            *([(Text("生产日期", "Produced on"), days)] if (days := "、".join(map(str, self.produced))) else []),
             (Text("开具日期", "Issued on"), self.issued_on.isoformat()),
             (Text("生产（销售）者", "Issuer"), f"{self.issuer.zh} {self.issuer_id}"),
             (Text("联系方式", "Contact"), "—" if self.contact is None else f"{self.contact.zh}"),
@@ -127,6 +137,8 @@ def conformity_certificate(
         issuer_id=row["actor"],
         promises=tuple(text for name, text in PROMISES if kde.get(name)),
         basis=tuple(" ".join(str(part) for part in one.values()) for one in kde["promise_basis"]),
+        produced=_produced(connection, log.log_id, [names.subject(one["lot"], "") for one in record["lots"]]),
+        basis_boxes=_basis_boxes(templates, kde["promise_basis"]),
         reissued=bool(kde.get("reissued")),
         contact=_contact(logged, kde, rank),
         order=None if duty is None else Text(duty["zh"], duty["en"]),
@@ -160,6 +172,20 @@ def _nodes(connection: Connection, log_id: int, entry: int) -> list[int]:
     table = tables.event_node.c
     query = select(table.node_id).where(table.log_id == log_id, table.entry == entry)
     return list(connection.execute(query).scalars())
+
+
+def _produced(connection: Connection, log_id: int, subjects: list[str]) -> tuple[date, ...]:
+    table = tables.node.c
+    query = select(table.made_time).where(
+        table.log_id == log_id, table.subject.in_(subjects), table.made_time.is_not(None)
+    )
+    return tuple(sorted({date.fromisoformat(time[:10]) for time in connection.execute(query).scalars()}))
+
+
+def _basis_boxes(templates: Templates, given: list[Mapping[str, Any]]) -> tuple[tuple[str, bool], ...]:
+    reports = {one["basis"]: one.get("report_no") for one in given}
+    names = templates.stages[STAGE].kde["promise_basis"].of["basis"].values
+    return tuple((f"{name} {reports.get(name) or ''}".rstrip(), name in reports) for name in names)
 
 
 def _lot(row: Mapping[str, Any], names: Names) -> CertifiedLot:

@@ -88,8 +88,8 @@ def check_items(
     """
     found = list(named_items(record, stage, names))
     check = _Check(connection, log_id, stage, actor, names, nodes, held, Packing(connection, log_id, without))
-    for one in found:
-        check.codes(one)
+    for run in _runs(found):
+        check.run(run)
     check.once(found)
     _check_counts(record, stage, found)
     if stage.kind in PACKING or any(one.unit for one in found):
@@ -110,6 +110,16 @@ class _Check:
         self._held = held
         self._packing = packing
         self._state = STATES.get(stage.disposition or "", PACKED if stage.biz_step == "packing" else "")
+
+    def run(self, run: list[Named]) -> None:
+        """Items that follow upon each other are looked at together, and one by one where something is wrong."""
+        first, last = run[0], run[-1]
+        try:
+            self.codes(Named(first.lot, first.first, last.last, None, first.where))
+        except Refusal:
+            for one in run:
+                self.codes(one)
+            raise
 
     def codes(self, one: Named) -> None:
         """Items have committed codes, and may become what the stage makes of them."""
@@ -224,6 +234,18 @@ class _Check:
 
     def _uri(self, node: int) -> str:
         return self._names.uri(self._subject(node))
+
+
+def _runs(found: list[Named]) -> Iterator[list[Named]]:
+    """The same items, those of one lot that follow upon each other together."""
+    run: list[Named] = []
+    for one in sorted(found, key=lambda one: (one.lot, one.first)):
+        if run and (run[-1].lot, run[-1].last + 1) != (one.lot, one.first):
+            yield run
+            run = []
+        run.append(one)
+    if run:
+        yield run
 
 
 def names_parent(record: Record, stage: Stage, names: Names) -> str | None:

@@ -177,23 +177,41 @@ def codes_pack(
         raise typer.Exit(1)
 
 
-@app.command(short_help="单件标签 PDF / labels of items as PDF")
+@app.command(short_help="标签 PDF / labels as PDF")
 def labels(
-    lot: LotUri,
     out: Annotated[Path, typer.Argument(metavar="FILE.pdf", help="写到何处 / where to write them")],
     url: Url,
     actor: Owner,
-    name: Annotated[str, typer.Option(help="标签上的品名 / the product's name on the label")],
-    stock: Annotated[str, typer.Option(help="a4-21, a4-24, a4-40, a4-65, roll-40x30, roll-60x40, ...")] = "a4-21",
+    lot: Annotated[str | None, typer.Option(help="单件标签：批次的 URI / items: URI of the lot")] = None,
+    units: Annotated[
+        Path | None, typer.Option(exists=True, help="箱托标签：codes sscc 的清单 / cases and pallets: list of SSCCs")
+    ] = None,
+    certificate: Annotated[
+        str | None, typer.Option(help="承诺达标合格证：其 eventID / conformity certificate: its eventID")
+    ] = None,
+    name: Annotated[str, typer.Option(help="标签上的品名 / the product's name on the label")] = "",
+    stock: Annotated[str, typer.Option(help="a4-8, a4-21, a4-24, a4-40, a4-65, roll-40x30, ...")] = "a4-21",
     skip: Skip = 0,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="至多几张 / at most so many")] = 1000,
+    copies: Annotated[int, typer.Option(min=1, max=2_000, help="合格证几张 / copies of the certificate")] = 1,
     home: HomeFolder = None,
     policy: PolicyFile = None,
 ) -> None:
-    """为批次最新一段码做标签：每个二维码读回无误才放行。 Labels of a lot's newest codes, each symbol decoded back."""
-    from ..code_printing import print_labels
+    """单件、箱托、承诺达标合格证的标签，每个码读回无误才放行。 Labels; each symbol is decoded back first."""
+    from ..code_printing import print_certificate, print_labels, print_unit_labels
+    from ..console import Unusable
 
+    if sum(one is not None for one in (lot, units, certificate)) != 1 or (lot is not None and not name):
+        raise Unusable(
+            "请给出 --lot 与 --name，或 --units，或 --certificate",
+            "give --lot and --name, or --units, or --certificate",
+        )
     producers, bars = producers_of(url, home, policy)
     with producers.service, bars:
-        number, module = print_labels(producers, actor, lot, out, stock, name, skip, limit)
-    print(f"{number} 张标签 labels  {out}  模块 module {module} mm，静区 quiet zone 4")
+        if lot is not None:
+            made = print_labels(producers, actor, lot, out, stock, name, skip, limit)
+        elif units is not None:
+            made = print_unit_labels(producers, units, out, stock, name)
+        else:
+            made = print_certificate(producers, actor, str(certificate), copies, out, stock)
+    print(f"{made.labels} 张标签 labels  {out}  {made.size}")

@@ -158,8 +158,9 @@ def test_the_command_line_issues_exports_and_prints(house: House, lot: str, tmp_
         assert len((tmp_path / "codes.csv").read_text().splitlines()) == 6
         assert (tmp_path / "codes.csv").stat().st_mode & 0o077 == 0
         sheets = tmp_path / "labels.pdf"
-        number, module = print_labels(producers, owner.id, lot, sheets, "a4-21", "湄潭翠芽", 1, 3)
-        assert number == 3 and float(module) >= 0.396 and sheets.read_bytes().startswith(b"%PDF")
+        made = print_labels(producers, owner.id, lot, sheets, "a4-21", "湄潭翠芽", 1, 3)
+        assert made.labels == 3 and float(made.module_mm) >= 0.396 and sheets.read_bytes().startswith(b"%PDF")
+        assert "静区 quiet zone 2.03 mm" in made.size
 
 
 @pytest.mark.slow

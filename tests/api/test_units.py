@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import pypdfium2
 import pytest
 
 from running_service import FACTORY, GTIN, HOST, House
@@ -184,3 +185,41 @@ def test_a_recall_of_items_names_the_cases_that_hold_them_and_who_has_those(
     assert all(one["inside"] == [f"https://{HOST}/00/{pallet[0]}"] for one in seen["units"])
     assert all(one["holder"] == house.cooperative.id and one["on_road_to"] is None for one in seen["units"])
     assert seen["items"] == [{"lot": f"https://{HOST}/01/{GTIN}/10/UNITS1", "first": 5, "last": 7}]
+
+
+def test_labels_come_over_http_with_their_size_in_millimetres(house: House, pallet: tuple[str, list[str]]) -> None:
+    http, headers = house.service.http, house.cooperative.headers
+    root = http.get("/api/v1/codes", headers=headers).json()[-1]["root"]
+    items = http.get("/api/v1/labels/items", params={"root": root, "name": "翠芽", "limit": 3}, headers=headers)
+    assert items.headers["suyuan-module-mm"] == "0.508" and items.headers["suyuan-quiet-zone-mm"] == "2.03"
+    units = http.get("/api/v1/labels/units", params={"sscc": list(pallet[1]), "name": "翠芽"}, headers=headers)
+    promise = {
+        "stage": "common.conformity_certificate", "time": "2026-01-04T08:00:00+08:00", "place": "520328101",
+        "lots": [{"lot": f"https://{HOST}/01/{GTIN}/10/UNITS1", "quantity": 20, "uom": "H87"}],
+        "kde": {
+            "certificate_no": "HGZ-1", "product": "茶叶", "origin": "湄潭", "issued_on": "2026-01-04",
+            "no_banned_substances": True, "residues_within_limits": True, "contact": "0851-1",
+            "promise_basis": [{"basis": "自行检测合格", "report_no": "KJ-1"}],
+        },
+    }  # fmt: skip
+    answer = post(house, "/api/v1/records", promise)
+    assert answer.status_code == 201, answer.text
+    asked = {"event": answer.json()["event"]["eventID"], "copies": 2, "stock": "roll-70x50"}
+    promised = http.get("/api/v1/labels/certificate", params=asked, headers=headers)
+    for one, pages in ((items, 1), (units, 2), (promised, 2)):
+        assert one.status_code == 200, one.text
+        document = pypdfium2.PdfDocument(one.content)
+        try:
+            text = document[0].get_textpage().get_text_range()
+            assert len(document) == pages
+        finally:
+            document.close()
+    assert "0851-1" in text and "电子签名" in text
+    for path, query, rule in (
+        ("units", {"sscc": "395200010000000012"}, "sscc-form"),
+        ("units", {"sscc": pallet[0], "stock": "a3"}, "label-stock"),
+        ("certificate", {"event": asked["event"], "stock": "a4-65"}, "label-too-small"),
+    ):
+        refused = http.get(f"/api/v1/labels/{path}", params=query, headers=headers)
+        assert refused.status_code == 422 and refused.json()["rule"] == rule
+    assert http.get("/api/v1/labels/items", params={"root": root, "name": "x"}).status_code == 401
