@@ -22,6 +22,8 @@ MAX_DEPTH = 32
 MAX_INTEGER = 2**53
 MAX_DIGITS = 15
 SMALLEST_EXPONENT = -30
+LARGEST_EXPONENT = 10**17
+"""Of a zero; a Decimal can hold no much larger one."""
 
 # In text as orjson writes it, a number that is not plainly a small whole one: 16 characters of digits, or a point or an
 # exponent after the digits. The same within a text is looked at more closely for nothing.
@@ -197,11 +199,13 @@ def _decimal(token: str) -> Decimal:
         value = Decimal(token)
     except InvalidOperation:  # an exponent beyond what a Decimal can hold
         _refuse(token, "数值必须是有限的", "a number is finite")
-    if not value.is_finite() or abs(value) > MAX_INTEGER:
+    # No arithmetic before the bounds are known: with such an exponent it overflows, or takes a thousand million digits.
+    largest = MAX_DIGITS if value else LARGEST_EXPONENT
+    if not value.is_finite() or value.adjusted() > largest or value.copy_abs() > MAX_INTEGER:
         _refuse(token, "数值超出 ±2^53", "a number beyond 2**53")
-    if len(value.as_tuple().digits) > MAX_DIGITS or (value and value.adjusted() < SMALLEST_EXPONENT):
+    if len(value.as_tuple().digits) > MAX_DIGITS or value.adjusted() < SMALLEST_EXPONENT:
         _refuse(token, "数值精度超过 15 位有效数字", "a number with more than 15 significant digits or below 1e-30")
-    return value
+    return value if value or value.adjusted() <= 0 else Decimal(0)
 
 
 def _constant(token: str) -> NoReturn:

@@ -115,6 +115,16 @@ def test_numbers_stay_exact():
     assert dump_json(value) == b'{"a":9007199254740992,"b":65.20,"c":-0.5,"d":1500,"e":123456789012345}'
 
 
+@pytest.mark.parametrize("exponent", [16, 400, 10**6, 10**9, 10**17 + 1, 10**18, 10**40])
+def test_no_exponent_takes_more_than_it_is_long(exponent):
+    for sign in ("", "-"):
+        for number in (f"1e{sign}{exponent + 15}", f"9.5E{sign}{exponent + 16}", f"0e-{exponent + 15}"):
+            assert refusal(strict_json, f"[{number}]".encode()).rule == "json"
+    if exponent <= 10**17:
+        (zero,) = strict_json(f"[0e{exponent}]".encode())
+        assert (zero, dump_json([zero])) == (0, b"[0]")
+
+
 def test_an_escaped_pair_of_surrogates_is_one_character():
     assert strict_json(b'["\\ud83c\\udf75"]') == ["\N{TEACUP WITHOUT HANDLE}"]
 

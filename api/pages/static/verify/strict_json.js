@@ -252,7 +252,7 @@ function checkDecimal(token, digits, exponent) {
   const isZero = coefficient === "0" || /^0+$/.test(coefficient);
   const leading = exponent + BigInt(coefficient.length) - 1n;
   if (!isZero && isBeyond(coefficient, exponent, leading)) refuse("数值超出 ±2^53", "a number beyond 2**53");
-  if (coefficient.length > MAX_DIGITS || (!isZero && leading < SMALLEST_EXPONENT)) {
+  if (coefficient.length > MAX_DIGITS || leading < SMALLEST_EXPONENT) {
     refuse("数值精度超过 15 位有效数字", "a number with more than 15 significant digits or below 1e-30");
   }
 }
