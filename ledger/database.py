@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -149,6 +149,25 @@ class Database:
         """A read-only snapshot: everything read through it is of one moment. Raises DatabaseUnavailable."""
         with _translated(), self._reader.connect() as connection, connection.begin():
             yield connection
+
+    def ask(self, text: str, values: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        """The rows of one query with a `?` for each of `values`, in a snapshot of its own. Raises DatabaseUnavailable.
+
+        On SQLite a statement is its own transaction: asked of the driver it costs a quarter of what it costs in `read`.
+        """
+        if self.dialect == "postgresql":
+            with self.read() as connection:
+                return connection.exec_driver_sql(text.replace("?", "%s"), tuple(values)).fetchall()
+        with _translated():
+            try:
+                pooled = self._reader.raw_connection()
+                try:
+                    rows: Sequence[Sequence[Any]] = pooled.cursor().execute(text, values).fetchall()
+                finally:
+                    pooled.close()
+            except self._module.Error as error:
+                raise DBAPIError.instance(None, None, error, self._module.Error) from error
+        return rows
 
     @contextmanager
     def outside_transactions(self) -> Iterator[Callable[[str], object]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, false, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, select
 
 from . import tables
 from .bulk import fetch, select_rows
@@ -281,19 +281,19 @@ class LogReader:
     ) -> tuple[str, bytes | None, list[bytes]]:
         """The checkpoint, an entry's bytes if they are there, and its path: one query where all else is kept."""
         asked = index if 0 <= index <= _LARGEST else -1
-        with self._reading(connection) as open_connection:
-            rows = fetch(open_connection, _WITH_ENTRY, (asked, asked // TILE_WIDTH, self.log_id))
-            newest, root, checkpoint, entry, hashes = self._only_row(rows)
-            size = _tree(newest, size)
-            _require_index(index, size)
-            at_hand = {(0, index // TILE_WIDTH): b"" if hashes is None else bytes(hashes)}
-            known = bytes(root) if size == newest else None
-            path = self._paths(open_connection, [index], size, known, at_hand)[index]
+        values = (asked, asked // TILE_WIDTH, self.log_id)
+        rows = self.database.ask(_WITH_ENTRY, values) if connection is None else fetch(connection, _WITH_ENTRY, values)
+        newest, root, checkpoint, entry, hashes = self._only_row(rows)
+        size = _tree(newest, size)
+        _require_index(index, size)
+        at_hand = {(0, index // TILE_WIDTH): b"" if hashes is None else bytes(hashes)}
+        known = bytes(root) if size == newest else None
+        path = self._paths(connection, [index], size, known, at_hand)[index]
         return checkpoint, None if entry is None else bytes(entry), path
 
     def _paths(
         self,
-        connection: Connection,
+        connection: Connection | None,
         indices: Collection[int],
         size: int,
         root: bytes | None,
@@ -326,18 +326,13 @@ class LogReader:
         found = self._tiles(connection, wanted)
         return TileNodes(size, lambda level, index: found.get((level, index), b""))
 
-    def _tiles(self, connection: Connection, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
-        found: dict[tuple[int, int], bytes] = {}
-        for some in portions(wanted):
-            by_level: dict[int, list[int]] = defaultdict(list)
-            for level, index in some:
-                by_level[level].append(index)
-            places = [and_(_tile.level == level, _tile.index.in_(some_of)) for level, some_of in by_level.items()]
-            query = select(_tile.level, _tile.index, _tile.hashes).where(
-                _tile.log_id == self.log_id, or_(false(), *places)
+    def _tiles(self, connection: Connection | None, wanted: set[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
+        columns = ("level", "index", "hashes")
+        with self._reading(connection) as open_connection:
+            rows = select_rows(
+                open_connection, tables.tile, columns, columns[:2], sorted(wanted), {"log_id": self.log_id}
             )
-            found.update(((row[0], row[1]), bytes(row[2])) for row in connection.execute(query))
-        return found
+            return {(row[0], row[1]): bytes(row[2]) for row in rows}
 
     def _stored(
         self, connection: Connection, entries: ColumnElement[bool], disclosures: ColumnElement[bool]
