@@ -225,6 +225,23 @@ def test_a_lot_says_its_state_with_and_without_a_script(browser: Any, shop: Shop
         phone.close()
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_whole_product_page_weighs_less_than_30_kb_before_its_photos(
+    browser: Any, shop: ShopWindow, mode: str
+) -> None:
+    """As it comes over the line, with everything that a first visit asks for: 40 to 75 steps in the samples."""
+    for name in ("lot", "recalled", "held and corrected", "item"):
+        phone = browser.new_context(base_url=shop.told["base_url"])
+        page = phone.new_page()
+        came: list[Any] = []
+        page.on("requestfinished", lambda request, came=came: came.append(request))
+        page.goto(f"{shop.pages[name]}?{mode}", wait_until="networkidle")
+        weights = {each.url: each.sizes()["responseBodySize"] for each in came if "/attachments/" not in each.url}
+        assert len(weights) >= 2 and sum(weights.values()) < 30_000, (name, weights)
+        assert all(url.startswith(shop.told["base_url"]) for url in weights)
+        phone.close()
+
+
 def test_pictures_of_what_a_shopper_meets_are_kept(
     browser: Any, shop: ShopWindow, keep_picture: Callable[[Any, str], None]
 ) -> None:

@@ -20,6 +20,8 @@ TEA_SHOP, CHILI_FACTORY, DISTILLERY, LABORATORY = (
     "91520115MAXXDE0736", "91520302MAXXCH025L", "91520382MAXXJU010N", "91520102MAXXAB01XQ",
 )  # fmt: skip
 CHINA = timezone(timedelta(hours=8))
+PHONE = "Mozilla/5.0 (Linux; Android 14) AppleWebKit/537.36 Chrome/126 Mobile MicroMessenger/8.0"
+"""What a shopper looks with: a look by a program is no check."""
 
 
 @dataclass
@@ -109,7 +111,7 @@ class ShopWindow:
         assert exported.status_code == 200, exported.text
         paths = ["/01/" + row["uri"].partition("/01/")[2] for row in csv.DictReader(io.StringIO(exported.text))]
         self.pages |= {"item": paths[0], "item seen before": paths[1], "item void": paths[4], "item inactive": paths[5]}
-        assert http.get(paths[1], headers={"Accept": "text/html"}).status_code == 200
+        assert http.get(paths[1], headers={"Accept": "text/html", "User-Agent": PHONE}).status_code == 200
 
     def _complain(self, http: httpx.Client) -> None:
         fields = {"uri": self._uri(BAIJIU), "kind": "quality", "text": "瓶盖松动，有少量渗漏。"}
