@@ -218,22 +218,6 @@ class Service:
         units: list[str] = answer.json()["units"]
         return units
 
-    def aggregate(
-        self, api_key: str, content: Iterable[bytes], media_type: str, query: Mapping[str, str]
-    ) -> Iterator[dict[str, Any]]:
-        """Send a list of what lies where: what the service tells of it, line by line. Raises Refused."""
-        headers = {**_bearer(api_key), "Content-Type": media_type}
-        params = dict(query)
-        timeout = httpx.Timeout(600, connect=5)
-        with self._http.stream(
-            "POST", "/api/v1/aggregations", content=content, params=params, headers=headers, timeout=timeout
-        ) as response:
-            if response.status_code != 200:
-                response.read()
-                raise Refused(response.status_code, _problem(response), "aggregations")
-            for text in response.iter_lines():
-                yield json.loads(text)
-
     def chip_keys(self, api_key: str, root: str) -> dict[str, Any] | None:
         """The keys of the NFC chips of a code set; None before they are set up. Raises Refused."""
         try:
@@ -261,6 +245,22 @@ class Service:
             lambda: self._http.post("/api/v1/codes/nfc/tags", content=content, params=query, headers=headers), "chips"
         ).json()
         return answer
+
+    def aggregate(
+        self, api_key: str, content: Iterable[bytes], media_type: str, query: Mapping[str, str]
+    ) -> Iterator[dict[str, Any]]:
+        """Send a list of what lies where: what the service tells of it, line by line. Raises Refused."""
+        headers = {**_bearer(api_key), "Content-Type": media_type}
+        params = dict(query)
+        timeout = httpx.Timeout(600, connect=5)
+        with self._http.stream(
+            "POST", "/api/v1/aggregations", content=content, params=params, headers=headers, timeout=timeout
+        ) as response:
+            if response.status_code != 200:
+                response.read()
+                raise Refused(response.status_code, _problem(response), "aggregations")
+            for text in response.iter_lines():
+                yield json.loads(text)
 
     def submit(self, lines: Sequence[Line], api_key: str) -> Iterator[Recorded]:
         """Send statements of one issuer, in order; yields each one's place as soon as its receipt has been verified.

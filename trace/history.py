@@ -16,13 +16,14 @@ from .bundling import Bundle, Bundler
 from .custody import plain_quantity
 from .gathering import Gathered, Gatherer
 from .genealogy import Direction, find_node
-from .grounds import Grounds, grounds_of
+from .grounds import Grounds, grounds_of, of_subject
 from .naming import Names
 from .record import plain
 from .story import RecallNotice, Story
 from .telling import Teller
 from .template import Templates
 from .tracing import Traced, Tracer
+from .unit_contents import UnitContents, unit_contents
 from .viewer import Viewer
 
 
@@ -52,9 +53,10 @@ class History:
             if gathered is None:
                 return None
             checkpoint, bundle = self._bundler.bundle(connection, gathered)
+            contents = self._contents(connection, gathered)
         story = Teller(gathered, self._templates, self._names).story()
         proof = self._bundler.proof_state(gathered, bundle, checkpoint)
-        return replace(story, proof=proof), grounds_of(gathered)
+        return replace(story, proof=proof, contents=contents), self._grounds(gathered, contents)
 
     def bundle(self, uri: str, viewer: Viewer) -> Bundle | None:
         """The proof bundle of the lot `uri` (formats section 6), or None when there is no such lot."""
@@ -65,6 +67,18 @@ class History:
     def _gather(self, connection: Connection, uri: str, viewer: Viewer) -> Gathered | None:
         subject = self._names.subject(uri, "uri")
         return Gatherer(self._log, self._templates, self._names, connection, viewer).gather(subject)
+
+    def _contents(self, connection: Connection, gathered: Gathered) -> UnitContents | None:
+        """What a logistic unit holds."""
+        node = gathered.node
+        if node["kind"] != "unit":
+            return None
+        return unit_contents(connection, self._log.log_id, self._names, node["id"])
+
+    def _grounds(self, gathered: Gathered, contents: UnitContents | None) -> Grounds:
+        """What the story rests on; that of a unit also on the chains of the lots and units in it."""
+        named = () if contents is None else contents.named
+        return grounds_of(gathered) | {of_subject(self._names.subject(uri, "")) for uri in named}
 
     # ------------------------------------------------------------ for programs
 
@@ -88,7 +102,8 @@ class History:
                     tables.holding.c.node_id == node["id"], tables.holding.c.actor == viewer.actor
                 )
             ).scalar_one_or_none()
-        document = {
+            contents = self._contents(connection, gathered)
+        document: dict[str, Any] = {
             "uri": self._names.uri(subject),
             "kind": node["kind"],
             "name": story.name,
@@ -117,7 +132,9 @@ class History:
                 if step.depth == 0
             ],
         }
-        return document, grounds_of(gathered)
+        if contents is not None:
+            document["contents"] = contents.document()
+        return document, self._grounds(gathered, contents)
 
     def trace(self, uri: str, direction: str, depth: int, viewer: Viewer) -> dict[str, Any] | None:
         """Ancestry (`up`), descendants (`down`) or `both` of a lot with quantities and shares; None when unknown."""

@@ -10,6 +10,8 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Literal
 
+from .unit_contents import UnitContents
+
 
 @dataclass(frozen=True)
 class Text:
@@ -357,6 +359,8 @@ class Story:
     serial: str | None = None
     item_state: str | None = None
     """What became of the one item: issued, activated, packed, shipped, sold, returned or void."""
+    contents: UnitContents | None = None
+    """What a logistic unit holds now."""
     held: bool = False
     """Whether a finding of the rules holds the lot back until it is settled."""
 

@@ -15,6 +15,7 @@ from .divisions import division
 from .evidence import Grader, measured_facts
 from .gathering import Gathered, Seen
 from .genealogy import Flow, amounts
+from .item_ranges import CASED, RANGES
 from .naming import Names
 from .recall_notices import recall_notices
 from .record import Record, decompose, quantity_list
@@ -49,6 +50,7 @@ CERTIFICATES: Mapping[str, Text] = {
     "lab_accreditation": Text("检测资质", "Laboratory accreditation"),
     "production_area": Text("产区证明", "Production-area certificate"),
 }
+_MOST_RANGES = 12
 _PARTS = {"inputs": "input", "outputs": "output", "lots": "lot"}
 _SEASON_DAYS = 400  # farm work this long before a harvest belongs to its story
 
@@ -441,10 +443,23 @@ def _facts(values: Mapping[str, Any], elements: Mapping[str, KeyDataElement], hi
         yield Fact(
             name,
             Text(element.label.zh, element.label.en),
-            _value(values[name], element),
+            _of_items(name, values[name]) or _value(values[name], element),
             element.unit,
             highlight=element.highlight,
         )
+
+
+def _of_items(name: str, rows: Any) -> Text | None:
+    """Ranges of single items in a line: there may be hundreds, the statement has all. None for anything else."""
+    if name not in (RANGES, CASED):
+        return None
+    total = sum(row["last"] - row["first"] + 1 for row in rows)
+    if name == CASED:
+        cases = len({row["unit"] for row in rows})
+        return Text(f"{cases} 箱，共 {total} 件", f"{cases} cases, {total} items")
+    some = "、".join(f"{row['first']}–{row['last']}" for row in rows[:_MOST_RANGES])
+    more = "…" if len(rows) > _MOST_RANGES else ""
+    return Text(f"{some}{more}，共 {total} 件", f"{some.replace('、', ', ')}{more}, {total} items")
 
 
 def _value(value: Any, element: KeyDataElement) -> Any:

@@ -122,7 +122,7 @@ def test_anybody_can_ask_what_a_pallet_holds(house: House, pallet: tuple[str, li
     held = house.service.http.get(f"/api/v1/units/{pallet[0]}").json()
     assert held["units"] == [f"https://{HOST}/00/{sscc}" for sscc in pallet[1]] and held["inside"] is None
     assert held["lots"] == [
-        {"uri": f"https://{HOST}/01/{GTIN}/10/UNITS1", "items": 12, "ranges": [{"first": 0, "last": 11}]}
+        {"uri": f"https://{HOST}/01/{GTIN}/10/UNITS1", "items": 12, "ranges": [{"first": 0, "last": 11}], "recalls": []}
     ]
     case = house.service.http.get(f"/api/v1/units/{pallet[1][1]}").json()
     assert case["inside"] == f"https://{HOST}/00/{pallet[0]}" and case["lots"][0]["ranges"] == [
@@ -223,3 +223,20 @@ def test_labels_come_over_http_with_their_size_in_millimetres(house: House, pall
         refused = http.get(f"/api/v1/labels/{path}", params=query, headers=headers)
         assert refused.status_code == 422 and refused.json()["rule"] == rule
     assert http.get("/api/v1/labels/items", params={"root": root, "name": "x"}).status_code == 401
+
+
+def test_the_page_of_a_case_says_what_it_holds_and_what_of_it_is_recalled(
+    house: House, pallet: tuple[str, list[str]], recalled: str
+) -> None:
+    http = house.service.http
+    case = http.get(f"/00/{pallet[1][0]}", params={"lang": "zh"}, headers={"Accept": "text/html"})
+    assert case.status_code == 200 and len(case.content) < 30_000
+    for words in ("这个箱（托）里现在有什么", "6 件", "序号 0–5", "其中 1 件正在召回（II 级", pallet[0]):
+        assert words in case.text, words
+    whole = http.get(f"/00/{pallet[0]}", params={"lang": "en"}, headers={"Accept": "text/html"}).text
+    for words in ("12 items", "3 of them are being recalled", "2 units in it", pallet[1][1], "2 cases, 12 items"):
+        assert words in whole, words
+    told = http.get(f"/00/{pallet[0]}", headers={"Accept": "application/json"}).json()
+    assert told["kind"] == "unit" and told["contents"]["lots"][0]["recalls"][0]["id"] == recalled
+    links = http.get(f"/00/{pallet[0]}", params={"linkType": "linkset"}).json()["linkset"]
+    assert links[-1]["anchor"] == f"https://{HOST}/00/{pallet[0]}"
