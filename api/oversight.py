@@ -17,7 +17,7 @@ from ..ledger.errors import LogHalted, Refusal
 from ..ledger.indexer import Indexer
 from ..ledger.scrub import last_scrub
 from ..ledger.strict_json import strict_json
-from ..trace.tables import actor
+from ..trace.actor_names import actor_names
 from .security import Caller
 from .services import Services
 from .tables import audit_report
@@ -206,14 +206,11 @@ def _newest_report(services: Services, connection: Connection) -> ReportView | N
     if row is None:
         return None
     document = json.loads(row.document)
-    about = actor.c
-    name = connection.execute(
-        select(about.name_zh, about.name_en).where(about.log_id == services.log.log_id, about.id == row.actor)
-    ).one_or_none()
+    name = actor_names(connection, services.log.log_id, [row.actor]).get(row.actor)
     counts: Sequence[int] = list(document["counts"].values())
     return ReportView(
         row.actor,
-        None if name is None else (name[0], name[1]),
+        None if name is None else (name.zh, name.en),
         row.received_ms,
         row.verdict,
         row.size,

@@ -13,6 +13,7 @@ from ..ledger.database import Database
 from ..ledger.errors import Refusal
 from ..ledger.reader import LogReader, portions
 from . import tables
+from .actor_names import actor_names
 from .custody import from_micro
 from .genealogy import find_node
 from .history import History
@@ -404,14 +405,9 @@ class Inspection:
         return [Sheet("ancestry" if direction == "up" else "descendants", title, columns, rows, remarks)]
 
     def _makers(self, actors: set[str]) -> dict[str | None, Reference]:
-        table, found = tables.actor.c, dict[str | None, Reference]()
         with self._database.read() as connection:
-            for some in portions(sorted(actors)):
-                query = select(table.id, table.name_zh, table.name_en).where(
-                    table.log_id == self._log.log_id, table.id.in_(some)
-                )
-                found.update({row.id: _party(row.id, row.name_zh, row.name_en) for row in connection.execute(query)})
-        return found
+            names = actor_names(connection, self._log.log_id, actors)
+        return {actor: Reference("actor", actor, name) for actor, name in names.items()}
 
     def _lot(self, subject: str, stage_id: str | None) -> Reference:
         stage = self._templates.get(stage_id) if stage_id else None

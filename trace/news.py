@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 from ..ledger.reader import LogReader, StoredEntry, portions
 from ..ledger.statement import Statement, open_disclosures, parse_statement
 from . import tables
+from .actor_names import actor_names
 from .custody import plain_quantity
 from .evidence import UNITS
 from .genealogy import walk
@@ -274,8 +275,4 @@ class NewsReader:
         return {actor: tuple(lots) for actor, lots in sorted(found.items())}
 
     def _name(self, actor: str) -> Text:
-        table = tables.actor.c
-        row = self._connection.execute(
-            select(table.name_zh, table.name_en).where(table.log_id == self._log.log_id, table.id == actor)
-        ).first()
-        return Text(actor, actor) if row is None else Text(row.name_zh, row.name_en)
+        return actor_names(self._connection, self._log.log_id, [actor]).get(actor, Text(actor, actor))

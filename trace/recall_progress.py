@@ -20,8 +20,8 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, func, select
 
-from ..ledger.reader import portions
 from . import tables
+from .actor_names import actor_names
 from .custody import plain_quantity
 from .naming import Names
 from .recall_terms import Terms, recall_terms
@@ -153,7 +153,8 @@ def progress(
         told.append(AffectedLot(node, row["subject"], part, in_force, from_entry, row["maker"], row["stage"], uom, one))
     holders = _holders(held, viewer, issuer, sent_to)
     people = {one.actor for one in holders} | {one.maker for one in told}
-    return Progress(tuple(told), holders, dict(totals), _names(connection, people), whole)
+    names = {} if not lots else actor_names(connection, next(iter(lots.values()))["log_id"], people)
+    return Progress(tuple(told), holders, dict(totals), names, whole)
 
 
 def _stock(
@@ -279,15 +280,6 @@ def _holders(
         for (actor, uom), one in order
         if one.stock or one.on_road or one.sold
     )
-
-
-def _names(connection: Connection, people: Iterable[str | None]) -> dict[str, Text]:
-    found: dict[str, Text] = {}
-    actor = tables.actor.c
-    for some in portions(sorted(actor for actor in people if actor is not None)):
-        query = select(actor.id, actor.name_zh, actor.name_en).where(actor.id.in_(some))
-        found.update({row.id: Text(row.name_zh, row.name_en) for row in connection.execute(query)})
-    return found
 
 
 # ---------------------------------------------------------------- one recall, or one that is only thought of

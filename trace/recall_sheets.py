@@ -14,6 +14,7 @@ from ..ledger.entry import Entry
 from ..ledger.reader import LogReader
 from ..ledger.statement import parse_statement
 from . import tables
+from .actor_names import actor_names
 from .custody import from_micro
 from .naming import Names
 from .recall_progress import Amounts, Progress, recall_progress, recall_row, terms_of
@@ -122,18 +123,14 @@ def _facts(
     connection: Connection, row: RowMapping, origin: str, size: int, root: str, as_of_ms: int, now_ms: int
 ) -> Sheet:
     details, terms = json.loads(row["details"]), terms_of(row, now_ms)
-    actor = connection.execute(
-        select(tables.actor.c.name_zh, tables.actor.c.name_en).where(
-            tables.actor.c.log_id == row["log_id"], tables.actor.c.id == row["issuer"]
-        )
-    ).one()
+    issuer = actor_names(connection, row["log_id"], [row["issuer"]])[row["issuer"]]
     yes, no = Text("是", "yes"), Text("否", "no")
     rows: list[tuple[Cell, ...]] = [
         (Text("召回编号", "Recall"), str(row["id"])),
         (Text("演练", "Exercise"), yes if row["exercise"] else no),
         (Text("状态", "Status"), _STATUS[row["status"]]),
         (Text("等级", "Level"), _LEVEL[row["level"]]),
-        (Text("发布者", "Issuer"), Reference("actor", row["issuer"], Text(actor.name_zh, actor.name_en))),
+        (Text("发布者", "Issuer"), Reference("actor", row["issuer"], issuer)),
         (Text("原因", "Reason"), Text(details["reason"]["zh"], details["reason"]["en"])),
         (Text("措施", "Measures"), Text(details["measures"]["zh"], details["measures"]["en"])),
         (Text("范围依据", "Found by"), json.dumps(details["scope"], ensure_ascii=False, sort_keys=True)[:600]),
