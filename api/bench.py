@@ -11,7 +11,7 @@ from ..ledger import bench as storing
 from ..ledger.bench import Row
 from ..ledger.errors import Refusal
 from ..trace import bench as tracing
-from . import bench_codes, bench_http, bench_page, bench_replay, bench_rules, bench_start
+from . import bench_codes, bench_http, bench_page, bench_replay, bench_rules, bench_start, bench_views
 
 Benchmark = Callable[[bool, Callable[[str], None]], list[Row]]
 
@@ -24,14 +24,16 @@ PARTS: Mapping[str, Benchmark] = {
     "rules": bench_rules.run,
     "qr": bench_codes.run,
     "page": bench_page.run,
+    "views": bench_views.run,
 }
 _TRACING = ("flows", "rules")
 BENCHMARKS: Mapping[str, tuple[str, ...]] = {
-    "ledger": tuple(part for part in PARTS if part not in (*_TRACING, "qr", "page")),
+    "ledger": tuple(part for part in PARTS if part not in (*_TRACING, "qr", "page", "views")),
     "trace": _TRACING,
     **{part: (part,) for part in PARTS},
+    "page": ("page", "views"),
 }
-"""What can be asked for -> the parts that it measures: `ledger` and `trace` are all of them."""
+"""What can be asked for -> the parts that it measures: `ledger`, `trace` and `page` are several."""
 
 
 def run_benchmarks(name: str, *, quick: bool) -> None:

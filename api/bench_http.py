@@ -245,8 +245,13 @@ def _echoing() -> Iterator[int]:
 
 
 @contextmanager
-def running(code: str, arguments: Sequence[str], environment: dict[str, str]) -> Iterator[int]:
-    """A Python process that listens on a free port, given as `--port`; ended when left."""
+def running(
+    code: str,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    started: Callable[[int], None] = lambda process: None,
+) -> Iterator[int]:
+    """A Python process that listens on a free port, given as `--port`; ended when left. `started` hears its id."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port: int = probe.getsockname()[1]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
@@ -257,6 +262,7 @@ def running(code: str, arguments: Sequence[str], environment: dict[str, str]) ->
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+    started(process.pid)
     try:
         _wait_until_listening(process, port)
         yield port

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from importlib.resources import files
-from itertools import islice
+from itertools import chain, islice
+from itertools import count as count_up
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from ..ledger.errors import Refusal
 from ..ledger.keys import PrivateKey, Registrar
 from ..ledger.log import Log
 from ..ledger.note import NoteSigner
+from ..ledger.statement import issue
 from ..trace.capture import Capture, Submission
 from ..trace.naming import CROCKFORD, Names, is_actor_id
 from ..trace.rules.judging import Judging
@@ -45,7 +47,7 @@ _SHARED = frozenset({"authority", "accreditor", "certifier", "laboratory"})
 """Roles of those who work for everybody."""
 _USCC = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _NAMED = re.compile(
-    r"(?<![0-9A-Za-z])(?:[0-9A-Z]{8}MAXX[0-9A-Z]{6}|P[0-9A-HJKMNP-TV-Z]{16}|0\d{13}|1\d{17}|R2\d-\d{4})(?![0-9A-Za-z])"
+    r"(?<![0-9A-Za-z])(?:[0-9A-Z]{8}MAXX[0-9A-Z]{6}|P[0-9A-HJKMNP-TV-Z]{16}|0\d{13}|[1-9]\d{17}|R2\d-\d{4})(?![0-9A-Za-z])"
 )
 """What another telling of a story names otherwise: actors, GTINs, logistic units, numbers of reports."""
 
@@ -116,15 +118,16 @@ class SampleLedger:
 
     def stories(self) -> Iterator[Line]:
         """The three stories, told again and again without end; every statement signed."""
+        return chain.from_iterable(self.tellings())
+
+    def tellings(self, count: int | None = None) -> Iterator[list[Line]]:
+        """The three stories, told `count` times, or without end."""
         told = [Directory.read(Path(str(files("suyuan.sample_batches") / family))) for family in _FAMILIES]
         shared = {one["id"] for story in told for one in story.actors if _SHARED.intersection(one["roles"])}
         introduced: set[str] = set()
-        number = 0
-        while True:
+        for number in count_up() if count is None else range(count):
             again = _Renaming(number, shared)
-            for story in told:
-                yield from self._signed(again.story(story), introduced)
-            number += 1
+            yield [line for story in told for line in self._signed(again.story(story), introduced)]
 
     def _signed(self, story: Directory, introduced: set[str]) -> Iterator[Line]:
         actors = [one for one in story.actors if one["id"] not in introduced]
@@ -140,6 +143,14 @@ class SampleLedger:
     def publish(self) -> None:
         """A lot index over all of it, as the service publishes one within a minute."""
         index_everything(self.log)
+
+    def state(self, typ: str, body: Mapping[str, Any], actor: str) -> None:
+        """One statement of an actor of the stories. Raises Refusal."""
+        key, now_s = _SeededKeys(Path()).key(actor), _now_ms() // 1000
+        signed = issue(typ, body, key=key, iss=actor, aud=_ORIGIN, iat=now_s)
+        (outcome,) = self.capture.commit([self.capture.prepare(Submission(signed.statement.encode("ascii")), actor)])
+        if isinstance(outcome, Refusal):
+            raise outcome
 
     def record(self, lines: Sequence[Line]) -> None:
         """One batch. Raises the first Refusal."""

@@ -102,6 +102,12 @@ class Kept:
             while self.bytes > self._most_bytes:
                 self._drop(next(iter(self._copies)))
 
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._copies.clear()
+            self.bytes = 0
+
     def _drop(self, key: Hashable) -> None:
         copy = self._copies.pop(key, None)
         if copy is not None:
