@@ -23,9 +23,10 @@ from suyuan.api.failure_delays import FailureDelays
 from suyuan.api.item_states import ItemState
 from suyuan.api.pages.texts import texts
 from suyuan.api.problems import HttpRefusal
+from suyuan.api.scans.chips import Chip
 from suyuan.api.scans.inner_codes import FREE_OF_ADDRESS, FREE_OF_ITEM, InnerAnswer, InnerCodes, inner_code
 from suyuan.api.scans.inner_overview import InnerOverview
-from suyuan.api.scans.judging import First, Scan, judge
+from suyuan.api.scans.judging import REASONS, First, Scan, judge
 from suyuan.api.scans.looking import Looks
 from suyuan.api.scans.recording import Scans
 from suyuan.api.scans.tables import inner_check, scan, scan_kind
@@ -439,3 +440,7 @@ def test_no_word_about_inner_codes_or_chips_promises_anything(lang: str) -> None
     said = {key: t._texts[key] for key in t.keys() if key.startswith(("inner.", "chip."))}  # noqa: SIM118
     assert len(said) >= 15
     assert not {key: text for key, text in said.items() if NEVER_SAID.search(text)}
+    reasons = [Chip(state, 1).reason for state in ("replayed", "forged", "foreign")]
+    texts_of_reasons = [one.text for one in reasons if one is not None] + list(REASONS.values())
+    assert len(texts_of_reasons) >= 18
+    assert not [one for one in texts_of_reasons if NEVER_SAID.search(one.zh + one.en)]
