@@ -188,20 +188,22 @@ def _lot_index(log: Log, size: int) -> list[Row]:
         started = time.perf_counter()
         indexer.publish()
         slowest = max(slowest, time.perf_counter() - started)
-    asked = numbers.sample(range(size), min(_PROOFS, size // 4))
-    started = time.perf_counter()
-    for one in asked:
+    taken_ms: list[float] = []
+    for one in numbers.sample(range(size), min(_PROOFS, size // 4)):
+        started = time.perf_counter()
         with log.database.read() as connection:
             index, _ = reader.proofs(connection, [lot(one)])
             log.proof(index.entry, connection=connection)
             log.chain(lot(one), connection)
-    each_ms = (time.perf_counter() - started) / len(asked) * 1000
+        taken_ms.append((time.perf_counter() - started) * 1000)
+    taken_ms.sort()
     subjects = log.state().subjects
     proof = "completeness proof of a lot: path in the map, inclusion of its index entry, chain"
     name = f"lot index entry after {changed:,} of {subjects:,} subjects changed, slowest of {_ROUNDS}"
     return [
         Row(name, slowest, None, None, "s", at_most=1),
-        Row(f"{proof}, mean of {len(asked)}", each_ms, None, None, "ms", at_most=5),
+        Row(f"{proof}, median of {len(taken_ms)}", taken_ms[len(taken_ms) // 2], None, None, "ms", at_most=5),
+        Row("the same, 99 of 100 take at most", taken_ms[len(taken_ms) * 99 // 100], None, None, "ms", at_most=5),
     ]
 
 

@@ -14,10 +14,15 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from .errors import ProofError
-from .lot_index import EMPTY, KEY_SIZE, Head, IndexProof, node_hash
+from .lot_index import EMPTY, KEY_SIZE, Head, IndexProof, node_hash, node_hashes
 
 _LEVELS = 8
+_PLACES = 1 << _LEVELS
+_USUAL_DEPTH = 4
+"""So many pages stand above each other at most where a million subjects are few to a page: they are read at once."""
 _HEAD, _SUBTREE = 1, 2
+_HEAD_AT, _SUBTREE_AT = ([bytes((place, kind)) for place in range(_PLACES)] for kind in (_HEAD, _SUBTREE))
+_EVERY_PLACE, _ALL_SUBTREES = bytes(range(_PLACES)), bytes([_SUBTREE]) * _PLACES
 
 Slot: TypeAlias = "Head | bytes"
 Page: TypeAlias = dict[int, Slot]
@@ -31,14 +36,16 @@ def encode_page(page: Page) -> bytes:
     for place in sorted(page):
         slot = page[place]
         if isinstance(slot, Head):
-            parts.append(bytes((place, _HEAD)) + slot.subject + slot.seq.to_bytes(8, "big") + slot.leaf)
+            parts += (_HEAD_AT[place], slot.subject, slot.seq.to_bytes(8, "big"), slot.leaf)
         else:
-            parts.append(bytes((place, _SUBTREE)) + slot)
+            parts += (_SUBTREE_AT[place], slot)
     return b"".join(parts)
 
 
 def decode_page(data: bytes) -> Page:
     """Reads what `encode_page` wrote. Raises ProofError when it is something else."""
+    if len(data) == 34 * _PLACES and data[::34] == _EVERY_PLACE and data[1::34] == _ALL_SUBTREES:
+        return {place: data[34 * place + 2 : 34 * place + 34] for place in range(_PLACES)}
     page: Page = {}
     at, last = 0, -1
     while at < len(data):
@@ -57,6 +64,9 @@ def decode_page(data: bytes) -> Page:
 
 def page_hash(page: Page) -> bytes:
     """The hash of the subtree that a page stands for."""
+    rows = _full_rows(page)
+    if rows is not None:
+        return rows[-1]
     level = _level_of(page)
     for _ in range(_LEVELS):
         level = _above(level)
@@ -86,12 +96,52 @@ def _above(level: _Level) -> _Level:
     return above
 
 
-class IndexPages:
-    """The map over stored pages: proofs, and updates that say which pages change."""
+def _full_rows(page: Page) -> list[bytes] | None:
+    """The nodes of a page all of whose places hold subtrees, a row a level, joined; None for other pages.
 
-    def __init__(self, read: ReadPages) -> None:
+    In a large map the upper pages are such: their rows cost a quarter of what `_above` takes.
+    """
+    if len(page) < _PLACES:
+        return None
+    row = b"".join([slot for place in range(_PLACES) if isinstance(slot := page[place], bytes)])
+    if len(row) < _PLACES * len(EMPTY):
+        return None
+    rows = [row]
+    for _ in range(_LEVELS):
+        row = node_hashes(row)
+        rows.append(row)
+    return rows
+
+
+class UpperPages:
+    """The upper pages of the map with the given root, decoded and hashed, for proofs from that map.
+
+    Only what leads to the root is kept, so that a page which was damaged when it was read stays no longer than its row.
+    """
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self.pages: dict[bytes, Page] = {}
+        self.rows: dict[bytes, list[bytes]] = {}
+
+    def keep(self, prefix: bytes, page: Page) -> None:
+        """Keep a page if it is one of the upper 257, all of its places hold subtrees, and it is the map's own."""
+        rows = _full_rows(page) if len(prefix) < 2 else None
+        if rows is not None and rows[-1] == (self.pages.get(b"", {}).get(prefix[0]) if prefix else self.root):
+            self.rows[prefix] = rows
+            self.pages[prefix] = page
+
+
+class IndexPages:
+    """The map over stored pages: proofs, and updates that say which pages change.
+
+    With `upper`, which must be of the map as it is stored, what it has is not read again; it serves for proofs only.
+    """
+
+    def __init__(self, read: ReadPages, upper: UpperPages | None = None) -> None:
         self._read = read
-        self._pages: dict[bytes, Page] = {}
+        self._upper = upper
+        self._pages: dict[bytes, Page] = {} if upper is None else dict(upper.pages)
         self._levels: dict[bytes, list[_Level]] = {}
         self._changed: set[bytes] = set()
 
@@ -106,7 +156,12 @@ class IndexPages:
         return {prefix: encode_page(self._pages[prefix]) for prefix in sorted(self._changed)}
 
     def update(self, heads: Iterable[Head]) -> bytes:
-        """Puts the newest entries of subjects in, in place of older ones; returns the new root."""
+        """Puts the newest entries of subjects in, in place of older ones; returns the new root.
+
+        ValueError when there are pages kept for proofs.
+        """
+        if self._upper is not None:
+            raise ValueError("pages that are kept for proofs are not changed")
         self._levels.clear()
         waiting: dict[bytes, list[Head]] = {b"": list(heads)}
         touched: list[bytes] = []
@@ -141,6 +196,7 @@ class IndexPages:
         """What stands at the place of each of these; pages are read once, a layer at a time."""
         wanted = list(subjects)
         layer = {b""}
+        self._load(sorted({subject[:depth] for subject in wanted for depth in range(_USUAL_DEPTH)}))
         while layer:
             self._load(sorted(layer))
             depth = len(next(iter(layer)))
@@ -165,7 +221,12 @@ class IndexPages:
         lowest = self._pages[prefixes[-1]].get(subject[len(prefixes) - 1])
         found = lowest if isinstance(lowest, Head) else None
         for prefix in reversed(prefixes):
-            levels, place = self._levels_of(prefix), subject[len(prefix)]
+            place = subject[len(prefix)]
+            rows = None if self._upper is None else self._upper.rows.get(prefix)
+            if rows is not None:
+                path += [rows[up][((place >> up) ^ 1) * 32 :][:32] for up in range(_LEVELS)]
+                continue
+            levels = self._levels_of(prefix)
             for level, above in pairwise(levels):
                 parent = above.get(place >> 1)
                 if parent is not None and parent[1] is not None:
@@ -188,4 +249,7 @@ class IndexPages:
         missing = [prefix for prefix in prefixes if prefix not in self._pages]
         if missing:
             stored = self._read(missing)
-            self._pages.update({prefix: decode_page(stored.get(prefix, b"")) for prefix in missing})
+            for prefix in missing:
+                page = self._pages[prefix] = decode_page(stored.get(prefix, b""))
+                if self._upper is not None:
+                    self._upper.keep(prefix, page)

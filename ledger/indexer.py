@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, delete, insert, select
 
 from . import tables
-from .bulk import insert_rows
+from .bulk import fetch, insert_rows, select_rows
 from .crash import crash_point
 from .entry import LOT_INDEX, Entry
 from .errors import LogHalted, StaleWriter
-from .index_pages import IndexPages
+from .index_pages import IndexPages, UpperPages
 from .log import Log
 from .lot_index import EMPTY, Head, IndexProof
 from .reader import LogReader, portions
@@ -25,6 +25,7 @@ from .subjects import subject_hash
 
 _ENTRIES_AT_ONCE = 5_000
 
+_STATE = "SELECT entry, size, root FROM index_state WHERE log_id = ?"
 _state, _page, _entry = tables.index_state.c, tables.index_page.c, tables.entry.c
 
 
@@ -45,26 +46,27 @@ class IndexReader:
 
     def __init__(self, log: LogReader) -> None:
         self._log_id = log.log_id
+        self._upper = UpperPages(EMPTY)
 
     def state(self, connection: Connection) -> IndexState:
         """The index entry that is proven from, `NO_INDEX` before the first."""
-        query = select(_state.entry, _state.size, _state.root).where(_state.log_id == self._log_id)
-        row = connection.execute(query).one_or_none()
-        return NO_INDEX if row is None else IndexState(row.entry, row.size, bytes(row.root))
+        rows = fetch(connection, _STATE, (self._log_id,))
+        return NO_INDEX if not rows else IndexState(rows[0][0], rows[0][1], bytes(rows[0][2]))
 
     def proofs(self, connection: Connection, subjects: Iterable[str]) -> tuple[IndexState, dict[str, IndexProof]]:
         """What the newest index entry's map says of subjects, each with its path; pages they share are read once."""
         asked = list(subjects)
-        proofs = IndexPages(self._reader(connection)).prove_all(map(subject_hash, asked))
-        return self.state(connection), dict(zip(asked, proofs, strict=True))
+        state, upper = self.state(connection), self._upper
+        if upper.root != state.root:  # pages and state change in one transaction
+            upper = self._upper = UpperPages(state.root)
+        proofs = IndexPages(self._reader(connection), upper).prove_all(map(subject_hash, asked))
+        return state, dict(zip(asked, proofs, strict=True))
 
     def _reader(self, connection: Connection) -> Callable[[Sequence[bytes]], Mapping[bytes, bytes]]:
         def read(prefixes: Sequence[bytes]) -> Mapping[bytes, bytes]:
-            found: dict[bytes, bytes] = {}
-            for some in portions(prefixes):
-                query = select(_page.prefix, _page.slots).where(_page.log_id == self._log_id, _page.prefix.in_(some))
-                found.update((bytes(prefix), bytes(slots)) for prefix, slots in connection.execute(query))
-            return found
+            keys, fixed = [(prefix,) for prefix in prefixes], {"log_id": self._log_id}
+            rows = select_rows(connection, tables.index_page, ("prefix", "slots"), ("prefix",), keys, fixed)
+            return {bytes(prefix): bytes(slots) for prefix, slots in rows}
 
         return read
 

@@ -33,13 +33,16 @@ Key = TypeVar("Key")
 _AT_ONCE = 500  # values of one IN list: far below every engine's limit
 
 _entry, _tile = tables.entry.c, tables.tile.c
-_subject, _link = tables.subject.c, tables.chain_link.c
 _statement, _disclosure = tables.statement.c, tables.disclosure.c
 _STATE = "SELECT origin, size, root, time_ms, subjects, checkpoint, closed FROM log_state WHERE log_id = ?"
 _WITH_ENTRY = (
     "SELECT s.size, s.root, s.checkpoint, e.bytes, t.hashes FROM log_state s"
     ' LEFT JOIN entry e ON e.log_id = s.log_id AND e."index" = ?'
     ' LEFT JOIN tile t ON t.log_id = s.log_id AND t.level = 0 AND t."index" = ? WHERE s.log_id = ?'
+)
+_CHAINS = (
+    'SELECT s.hash, l."index" FROM subject s JOIN chain_link l ON l.log_id = s.log_id AND l.subject_id = s.id'
+    " WHERE s.log_id = ? AND s.hash IN ({}) ORDER BY l.subject_id, l.seq"
 )
 _LARGEST = 2**63 - 1
 
@@ -201,14 +204,9 @@ class LogReader:
         found: dict[str, list[int]] = {subject: [] for subject in by_hash.values()}
         with self._reading(connection) as open_connection:
             for some in portions(by_hash):
-                links = and_(_link.log_id == _subject.log_id, _link.subject_id == _subject.id)
-                query = (
-                    select(_subject.hash, _link.index)
-                    .select_from(tables.subject.join(tables.chain_link, links))
-                    .where(_subject.log_id == self.log_id, _subject.hash.in_(some))
-                    .order_by(_link.subject_id, _link.seq)
-                )
-                for row in open_connection.execute(query):
+                places = 1 << (len(some) - 1).bit_length()  # few texts serve all numbers of subjects
+                values = [self.log_id, *some, *some[-1:] * (places - len(some))]
+                for row in fetch(open_connection, _CHAINS.format(", ".join("?" * places)), values):
                     found[by_hash[bytes(row[0])]].append(row[1])
         return found
 

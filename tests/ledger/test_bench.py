@@ -35,7 +35,7 @@ def test_a_large_log_gives_its_rows_and_is_one_that_holds(tmp_path: Path) -> Non
     told: list[str] = []
     rows = bench_million.run(True, told.append, place)
     assert told[1:] == ["a lot index over all of it", "proofs", "lot index", "memory"]
-    assert len({row.name for row in rows}) == len(rows) == 9
+    assert len({row.name for row in rows}) == len(rows) == 10
     assert all(row.ours > 0 and row.limit is None for row in rows)
     (tiles,) = [row for row in rows if row.unit == "tiles"]
     assert tiles.met

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from suyuan.ledger.errors import ProofError
-from suyuan.ledger.index_pages import IndexPages, decode_page, encode_page
+from suyuan.ledger.index_pages import IndexPages, UpperPages, decode_page, encode_page
 from suyuan.ledger.lot_index import Head, LotIndex, verify_absence, verify_presence
 
 # Keys that differ late as well as early, so that pages of every depth are made.
@@ -70,6 +70,30 @@ def test_a_proof_and_an_update_read_one_page_a_level() -> None:
     fresh.update([Head(keys[17], 1, keys[18])])
     assert store.reads <= 3
     assert len(fresh.changed()) <= 3
+
+
+def test_upper_pages_that_are_kept_give_the_same_proofs_and_are_not_read_again() -> None:
+    store, reference = Store(), LotIndex()
+    heads = [Head(hashlib.sha256(b"%d" % number).digest(), number, bytes(32)) for number in range(4_000)]
+    for head in heads:
+        reference.set(head)
+    pages = IndexPages(store.read)
+    assert pages.update(heads) == reference.root
+    store.pages |= pages.changed()
+    assert IndexPages(store.read).root == reference.root
+    upper, other = UpperPages(reference.root), UpperPages(bytes(32))
+    keys = [head.subject for head in heads[:20]] + [hashlib.sha256(b"nobody").digest()]
+    for key in keys:
+        assert IndexPages(store.read, upper).prove_all([key]) == [reference.prove(key)]
+    assert list(upper.pages) == [b""]
+    IndexPages(store.read, other).prove(keys[0])
+    assert not other.pages, "what does not lead to the root is not kept"
+    store.reads = 0
+    kept = IndexPages(store.read, upper)
+    assert kept.prove(keys[0]) == reference.prove(keys[0])
+    assert store.reads == 1
+    with pytest.raises(ValueError, match="not changed"):
+        kept.update(heads[:1])
 
 
 @given(st.dictionaries(st.integers(0, 255), st.one_of(HEADS, st.binary(min_size=32, max_size=32)), max_size=20))
