@@ -178,6 +178,13 @@ def test_both_languages_say_the_same_things() -> None:
     ]
 
 
+def test_no_room_of_texts_is_given_twice() -> None:
+    """YAML would take the last and say nothing."""
+    for file in sorted((PAGES / "translations").iterdir()):
+        rooms = re.findall(r"^(\w+):", file.read_text("utf-8"), re.M)
+        assert len(rooms) > 20 and len(rooms) == len(set(rooms)), file.name
+
+
 def test_templates_hold_no_prose_of_their_own() -> None:
     for file in sorted((PAGES / "templates").iterdir()):
         source = re.sub(r"{#.*?#}|{%.*?%}|{{.*?}}", " ", file.read_text("utf-8"), flags=re.S)
