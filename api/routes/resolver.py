@@ -37,8 +37,10 @@ from ..links import (
 )
 from ..negotiation import preferred_type
 from ..problems import HttpRefusal, not_found
+from ..product_pages import Body
 from ..scans.guard import issued
 from ..services import Services
+from ..warm import answer
 
 router = APIRouter(tags=["产品 products"])
 
@@ -177,7 +179,7 @@ def links_at(request: Request, services: Services, path: str) -> Response:
         described = f'<{services.names.absolute(CONTEXT_PATH)}>; rel="http://www.w3.org/ns/json-ld#context"'
         own = f'{described}; type="application/ld+json"'
         headers = {**OPEN, "Link": own, "Cache-Control": _SHORT, "Vary": "Accept"}
-        return Response(json_bytes(linkset(levels)), 200, headers, LINKSET)
+        return answer(request.headers, Body(json_bytes(linkset(levels))), LINKSET, headers)
     found = best(request, levels, link_type(wanted))
     if found is None:
         raise HttpRefusal(
