@@ -29,8 +29,8 @@ EXPECTED = {
     "blended packed_coded",
     "chili": "seedling transplanted farm_operation harvested sold graded dried destemmed cleaned traded processed "
     "packed",
-    "common": "introduced conformity_certificate sampled tested stored aggregated cased unpacked items_activated items_voided "
-    "shipped transported received returned reclaimed recovered disposed retailed",
+    "common": "introduced conformity_certificate sampled tested stored aggregated cased unpacked items_activated "
+    "items_voided shipped transported received returned reclaimed recovered disposed retailed",
 }
 PRIVATE = "unit_price supplier input_source operator sampler signatory recipe_no vehicle dose carrier contract_no"
 MANDATORY = {
