@@ -55,6 +55,7 @@ def page_style() -> str:
     return static_files()[static_url("page.css").removeprefix(STATIC_ROOT)].content.decode("utf-8")
 
 
+@cache
 def integrity(name: str) -> str:
     """What the `integrity` of a script element that loads the script kept as `name` must be."""
     return joined(name).integrity
