@@ -7,6 +7,7 @@ that an item among a million cases is found as fast as among ten.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -78,15 +79,20 @@ class Packing:
 
     def places(self, lot: int, first: int, last: int) -> list[Inside]:
         """Which of these items of a lot are in a unit, and in which; in the order of their numbers."""
-        found: list[Inside] = []
+        starts: list[int] = []
+        found: list[Inside] = []  # apart from each other, by their first numbers, which are `starts`
         for row in ranges_over(self._connection, self._log_id, lot, first, last, (PACKED, UNPACKED)):
             if row["entry"] == self._without or row["unit"] is None:
                 continue
             low, high = max(first, row["first"]), min(last, row["last"])
-            found = [part for one in found for part in _beyond(one, low, high)]
+            begin = max(0, bisect_right(starts, low) - 1)
+            end = bisect_right(starts, high)
+            kept = [part for one in found[begin:end] for part in _beyond(one, low, high)]
             if row["state"] == PACKED:
-                found.append(Inside(lot, low, high, row["unit"]))
-        return sorted(found, key=lambda one: one.first)
+                kept.append(Inside(lot, low, high, row["unit"]))
+            found[begin:end] = sorted(kept, key=lambda one: one.first)
+            starts[begin:end] = [one.first for one in found[begin : begin + len(kept)]]
+        return found
 
     def contents(self, unit: int) -> list[Inside]:
         """The items that lie in a unit itself, not in units within it."""

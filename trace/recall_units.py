@@ -11,7 +11,7 @@ from sqlalchemy import Connection, RowMapping, select
 from ..ledger.reader import LogReader
 from . import tables
 from .naming import Names
-from .packing import Packing, units_with
+from .packing import Inside, Packing, units_with
 from .projection import Logged
 from .recalls import Ranges, meant_items, read_meant
 from .record import decompose
@@ -19,7 +19,7 @@ from .template import Stage, Templates
 from .unit_contents import subjects_of_nodes
 from .viewer import Viewer
 
-MOST_UNITS = 1_000
+MOST_UNITS = 500
 """Units that are listed; all of them are counted."""
 
 
@@ -51,29 +51,30 @@ def recalled_units(
         if ranges is not None
         for one in units_with(connection, log.log_id, lot, ranges)
     ]
-    nodes = {one.unit for one in found} | {one.lot for one in found}
-    above = {unit: packing.above(unit) for unit in {one.unit for one in found}}
-    nodes |= {node for units in above.values() for node in units}
-    uris = {node: names.uri(subject) for node, subject in subjects_of_nodes(connection, nodes).items()}
-    units: dict[int, dict[str, Any]] = {}
+    by_unit: dict[tuple[int, int], list[Inside]] = {}
     for one in found:
-        if one.unit not in units:
-            units[one.unit] = {
-                "uri": uris[one.unit], "lot": uris[one.lot], "items": 0, "ranges": [],
-                "inside": [uris[node] for node in above[one.unit]],
-            }  # fmt: skip
-        unit = units[one.unit]
-        unit["items"] += one.count
-        unit["ranges"].append({"first": one.first, "last": one.last})
+        by_unit.setdefault((one.unit, one.lot), []).append(one)
+    listed = list(by_unit)[:MOST_UNITS]
+    above = {unit: packing.above(unit) for unit, _ in listed}
+    nodes = {node for pair in listed for node in pair} | {node for one in above.values() for node in one}
+    uris = {node: names.uri(subject) for node, subject in subjects_of_nodes(connection, nodes).items()}
     holders = _Holders(connection, log, templates, names)
-    for node, unit in list(units.items())[:MOST_UNITS]:
+    units: list[dict[str, Any]] = []
+    for node, lot in listed:
+        inside = by_unit[node, lot]
+        unit: dict[str, Any] = {
+            "uri": uris[node], "lot": uris[lot], "items": sum(one.count for one in inside),
+            "ranges": [{"first": one.first, "last": one.last} for one in inside],
+            "inside": [uris[one] for one in above[node]],
+        }  # fmt: skip
         holder = holders.of([node, *above[node]])
         if holder is not None and (viewer.office or viewer.actor in (holder.actor, holder.on_road_to)):
             unit |= {"holder": holder.actor, "on_road_to": holder.on_road_to, "holder_entry": holder.entry}
+        units.append(unit)
     return {
-        "units_total": len(units),
-        "items_in_units": sum(unit["items"] for unit in units.values()),
-        "units": list(units.values())[:MOST_UNITS],
+        "units_total": len({unit for unit, _ in by_unit}),
+        "items_in_units": sum(one.count for one in found),
+        "units": units,
     }
 
 
