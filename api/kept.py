@@ -80,7 +80,8 @@ class Kept:
             if copy is None:
                 return None
             if not copy.holds(now, self._clock()):
-                self._drop(key)
+                if copy.size <= now.size:  # else another was faster: who asks again finds what that one put here
+                    self._drop(key)
                 return None
             self._copies.move_to_end(key)
             return copy.value

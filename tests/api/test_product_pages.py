@@ -407,6 +407,7 @@ def test_nothing_is_kept_beyond_its_time_or_across_a_log_that_shrank() -> None:
     assert kept.get("a", standing(5)) is None
     kept.put("a", "page", 10, "a", Rests(frozenset()), standing(5))
     assert kept.get("a", standing(4)) is None
+    assert kept.get("a", standing(5)) == "page", "whoever looked earlier takes nothing away"
 
 
 def test_what_was_touched_before_it_is_remembered_counts_as_touched() -> None:
