@@ -10,7 +10,10 @@ async function fetched(address) {
   return new Uint8Array(await (await fetch(address)).arrayBuffer());
 }
 
-/** Milliseconds of the first run and of the median one; everything is read and verified anew each time. */
+/**
+ * Milliseconds of the first run and of the median one. Everything is read and every signature verified anew each time;
+ * after the first run the hashes of names are still known.
+ */
 async function timed(fallback, bundle, policy) {
   const taken = [];
   for (let round = 0; round < ROUNDS; round++) {
