@@ -51,8 +51,8 @@ class Stock:
         return self.columns * self.rows
 
 
-_WORDS = re.compile(r"[!-~]+|[^!-~][）。，；：、）》”]?")
-"""What stays on one line: words in Latin letters and figures, and a closing mark with what it follows."""
+_WORDS = re.compile(r"[!-~]+|[（《“]*[^!-~（《“][）》”。，；：、]*|.")
+"""What stays on one line: words in Latin letters and figures; opening and closing marks with what they belong to."""
 
 
 def _sheet(width: str, height: str, columns: int, rows: int, gap: str = "0") -> Stock:
