@@ -18,6 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_grou
 
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 MODES = ["lang=zh", "lang=en", "lang=zh&large=1", "lang=en&large=1"]
+PALLET = "/00/195200010000000017"
 NOT_THERE = "/01/09520001000010/10/NOT-THERE"
 OPEN_ALL = "document.querySelectorAll('details').forEach(each => each.open = true)"
 AXE = """tags => axe.run(document, {runOnly: {type: 'tag', values: tags}, resultTypes: ['violations']})
@@ -72,9 +73,12 @@ def pages(shop: ShopWindow, context: Any) -> dict[str, str]:
         kind: page.locator(f"a[href^='/{kind}/']").first.get_attribute("href").partition("?")[0]
         for kind in ("plot", "lot")
     }
+    page.goto(shop.pages["held and corrected"])
+    sheet = page.locator("a[href^='/certificate/']").first.get_attribute("href").partition("?")[0]
     page.close()
     return {
-        **shop.pages, "plot": others["plot"], "raw lot": others["lot"], "home": "/", "reference": "/docs",
+        **shop.pages, "pallet": PALLET, "certificate": sheet,
+        "plot": others["plot"], "raw lot": others["lot"], "home": "/", "reference": "/docs",
         "verifier": "/verify", "not there": NOT_THERE, "no such path": "/nowhere", "thanks": "/complaints/received",
         "sign-in": "/regulator/sign-in", "enrolment": "/regulator/enrol", "alert": alerts[0],
         **{f"desk {path}": path for path in rooms},
