@@ -166,7 +166,7 @@ class Scans:
             self._give_up = time.monotonic() + _LAST_S
             self._news.notify()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(2 * _LAST_S)  # the last attempt may wait for a lock as long again
 
     def _run(self) -> None:
         forgotten = -math.inf
