@@ -237,7 +237,10 @@ class Service:
         return answer
 
     def bind_chips(self, api_key: str, root: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-        """Send which chip is on which item of a set: how many are now `bound`, how many were `known`. Raises Refused."""
+        """Send which chip is on which item of a set: how many are now `bound`, how many were `known`.
+
+        Raises Refused.
+        """
         content = "".join(json.dumps(dict(row)) + "\n" for row in rows)
         headers = {**_bearer(api_key), "Content-Type": "application/x-ndjson"}
         query = {"root": root}

@@ -19,7 +19,7 @@ from ...trace.packing_list import Options, PackingList
 from ...trace.schema import CHINA
 from ..answers import body_of, media, problems
 from ..body import read_body, require_media_type
-from ..dependencies import CallerDep, ServicesDep
+from ..dependencies import CallerDep, ReaderDep, ServicesDep
 from ..json_answers import json_response
 from ..logistic_units import MOST_DRAWN
 from ..packing_import import Import
@@ -83,9 +83,11 @@ def list_sscc(services: ServicesDep, caller: CallerDep) -> Response:
     summary="箱托里有什么 / What a case or pallet holds",
     description="Lots with the numbers of their items, units inside, the unit it lies in; as packed and unpacked.",
     response_model=dict[str, Any],
-    responses=problems(404, 429, 503),
+    responses=problems(401, 404, 429, 503),
 )
-def unit(services: ServicesDep, sscc: Annotated[str, Path(description="SSCC, 18 digits", max_length=18)]) -> Response:
+def unit(
+    services: ServicesDep, _: ReaderDep, sscc: Annotated[str, Path(description="SSCC, 18 digits", max_length=18)]
+) -> Response:
     with services.heavy():
         found = services.logistic_units.contents(sscc) if is_sscc(sscc) else None
     if found is None:

@@ -54,9 +54,7 @@ def test_silly_settings_are_refused_by_name(environment: dict[str, str]) -> None
 
 def test_industrial_internet_prefixes_may_stand_in_a_file_of_their_own(tmp_path: Path) -> None:
     file = tmp_path / "handles"
-    file.write_text(
-        "# prefixes of the county\n88.100.1=09520001000010 # tea\n\n88.100.2=93520328MAXXTE011D\n", "utf-8"
-    )
+    file.write_text("# prefixes of the county\n88.100.1=09520001000010 # tea\n\n88.100.2=93520328MAXXTE011D\n", "utf-8")
     both = {"88.100.1": "09520001000010", "88.100.2": "93520328MAXXTE011D"}
     assert load_settings({"SUYUAN_HANDLES": f"@{file}"}).handle_owners == both
     assert load_settings({"SUYUAN_HANDLES": ", ".join(f"{one}={of}" for one, of in both.items())}).handle_owners == both

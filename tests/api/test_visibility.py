@@ -155,8 +155,8 @@ def _examples(walk: Walk) -> dict[str, list[str]]:
         "first": ["0"], "last": [str(size)], "start": ["0"], "end": [str(size)], "from": ["0"], "to": [str(size)],
         "after": ["0"], "limit": ["100"], "size": [str(size)], "index": [str(number) for number in range(size)],
         "alert": ["0" * 16], "number": ["1", "2", "6", "13"], "recall": ["R-1"], "webhook": ["1"], "complaint": ["C-1"],
-        "event_id": [walk.record["eventID"]], "root": [base64.b64encode(bytes(32)).decode()],
-        "handle": [f"88.100.1/{path[1]}"], "code": ["ARFRGI5ElA"], "days": ["7"],
+        "event_id": [walk.record["eventID"]], "event": [walk.record["eventID"]], "root": [base64.b64encode(bytes(32)).decode()],
+        "sscc": ["106141412345678908"], "handle": [f"88.100.1/{path[1]}"], "code": ["ARFRGI5ElA"], "sscc": ["106141412345678908"], "days": ["7"],
         "id": ["1"], "large": ["1"], "rule": ["x"], "template": ["common.introduced"], "file": ["page.css"],
     }  # fmt: skip
 
@@ -213,6 +213,7 @@ KNOWN_WRITES = {
     ("post", "/api/v1/webhooks"), ("delete", "/api/v1/webhooks/{webhook}"),
     ("post", "/api/v1/webhooks/{webhook}/enable"), ("post", "/complaints"),
     ("post", "/api/v1/complaints/{complaint}/answers"), ("post", "/api/v1/codes"),
+    ("post", "/api/v1/sscc"), ("post", "/api/v1/aggregations"),
     ("post", "/inner-checks"), ("post", "/api/v1/codes/nfc"), ("post", "/api/v1/codes/nfc/tags"),
 }  # fmt: skip
 
@@ -230,6 +231,8 @@ def _writes_of_a_stranger(walk: Walk, webhook: str, complaint: str) -> Iterator[
     yield "POST", f"/api/v1/webhooks/{webhook}/enable", {}
     yield "POST", f"/api/v1/complaints/{complaint}/answers", {"text": "试探"}
     yield "POST", "/api/v1/codes", {"lot": walk.sent, "count": 3}
+    yield "POST", "/api/v1/sscc", {"prefix": GTIN[1:8], "count": 1}
+    yield "POST", f"/api/v1/aggregations?place={PLACE}", {"parent": "106141412345678908", "lot": walk.sent}
     yield "POST", "/api/v1/codes/nfc", {"root": "A" * 43 + "="}
     yield "POST", "/api/v1/codes/nfc/tags", {"root": "A" * 43 + "="}
     yield "POST", "/inner-checks", {"uri": f"{walk.lot}/21/{'0' * 20}", "code": "0" * 12}
