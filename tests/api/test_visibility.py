@@ -155,8 +155,9 @@ def _examples(walk: Walk) -> dict[str, list[str]]:
         "first": ["0"], "last": [str(size)], "start": ["0"], "end": [str(size)], "from": ["0"], "to": [str(size)],
         "after": ["0"], "limit": ["100"], "size": [str(size)], "index": [str(number) for number in range(size)],
         "alert": ["0" * 16], "number": ["1", "2", "6", "13"], "recall": ["R-1"], "webhook": ["1"], "complaint": ["C-1"],
-        "event_id": [walk.record["eventID"]], "event": [walk.record["eventID"]], "root": [base64.b64encode(bytes(32)).decode()],
-        "sscc": ["106141412345678908"], "handle": [f"88.100.1/{path[1]}"], "code": ["ARFRGI5ElA"], "sscc": ["106141412345678908"], "days": ["7"],
+        "event_id": [walk.record["eventID"]], "event": [walk.record["eventID"]], "sscc": ["106141412345678908"],
+        "root": [base64.b64encode(bytes(32)).decode()], "handle": [f"88.100.1/{path[1]}"], "code": ["ARFRGI5ElA"],
+        "days": ["7"],
         "id": ["1"], "large": ["1"], "rule": ["x"], "template": ["common.introduced"], "file": ["page.css"],
     }  # fmt: skip
 
