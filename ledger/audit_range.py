@@ -253,7 +253,8 @@ class _Statements:
         self._keys = keys
         self._names: list[bytes] = []
         self._events: list[bytes] = []
-        self._signed: list[Signature] = []
+        self._signed: list[tuple[int, str, str, bytes, bytes]] = []
+        """What `Signature` says of each statement."""
 
     def read(self, source: AuditSource) -> None:
         facts = self._facts
@@ -330,7 +331,7 @@ class _Statements:
             facts.fail("subject-none", index, zh, en)
         elif own is not None and own != entry.subjects:
             chain_lines(facts, index)
-        self._signed.append(Signature(index, alg, kid, message, signature))
+        self._signed.append((index, alg, kid, message, signature))
         self._names.append(NAME.pack(name, index))
         signer = (typ, kid, iss)
         indices = facts.signers.get(signer)
@@ -356,14 +357,14 @@ class _Statements:
     def _verify(self) -> None:
         """All signatures, one after the other: between other work each would find its tables gone from the cache."""
         facts = self._facts
-        for one in self._signed:
-            public = self._keys(one.kid)
+        for index, alg, kid, message, signature in self._signed:
+            public = self._keys(kid)
             if public is None:
-                facts.unverified.append(one)
+                facts.unverified.append(Signature(index, alg, kid, message, signature))
                 continue
             facts.verified += 1
-            if one.alg != public.alg or not public.verify(one.message, one.signature):
-                bad_signature(facts, one.at)
+            if alg != public.alg or not public.verify(message, signature):
+                bad_signature(facts, index)
 
 
 def bad_signature(facts: RangeFacts, index: int) -> None:

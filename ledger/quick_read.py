@@ -38,6 +38,7 @@ _ENTRY = re.compile(
     + _LINE
     + rb")*)\Z"
 )
+_TYPES = {kind.encode("ascii"): kind for kind in STATEMENT_TYPES}
 _SUBJECT = slice(6, 50)
 _SEQ = 51
 
@@ -96,9 +97,9 @@ def _plain_entry(encoded: bytes) -> EntryText | None:
     if match is None:
         return None
     time, typ, statement, chain = match.groups()
-    time_ms, kind = int(time), typ.decode("ascii")
+    time_ms, kind = int(time), _TYPES.get(typ)
     lines = chain.split(b"\n")
-    if time_ms > MAX_NUMBER or kind not in STATEMENT_TYPES or len(lines) > MAX_CHAIN_LINKS + 1:
+    if kind is None or time_ms > MAX_NUMBER or len(lines) > MAX_CHAIN_LINKS + 1:
         return None
     decode = binascii.a2b_base64
     subjects: list[bytes] = []

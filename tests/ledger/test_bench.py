@@ -58,6 +58,6 @@ def test_the_first_index_over_everything_is_the_one_that_the_entries_give(tmp_pa
 
 
 def test_an_audit_is_set_beside_its_signatures() -> None:
-    (row,) = bench_audit.run(True, lambda title: None)
-    assert row.ratio
-    assert row.ours > 0
+    for row in bench_audit.run(True, lambda title: None):
+        assert row.ratio
+        assert row.ours > 0
