@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import combinations
 
 from ...trace.divisions import point
 from ...trace.story import Step, Story
@@ -154,20 +155,25 @@ def _place(there: Position, centre: Position, scale: Callable[[float], float]) -
 
 def _apart(placed: Mapping[str, Position]) -> dict[str, Position]:
     """The same places pushed apart until no disc hides another, and kept inside the box."""
-    now = dict(placed)
-    least, edge = 2.6 * _DISC, _DISC + 4
-    for _ in range(60):
-        for a in now:
-            for b in now:
-                gap = math.dist(now[a], now[b])
-                if a >= b or gap >= least:
-                    continue
-                # Two at the very same spot go apart sideways.
-                dx, dy = ((now[b][0] - now[a][0]) / gap, (now[b][1] - now[a][1]) / gap) if gap > 0.1 else (1.0, 0.0)
-                push = (least - gap) / 2
-                now[a] = (now[a][0] - dx * push, now[a][1] - dy * push)
-                now[b] = (now[b][0] + dx * push, now[b][1] + dy * push)
-    return {code: (min(max(x, edge), WIDTH - edge), min(max(y, edge), HEIGHT - edge)) for code, (x, y) in now.items()}
+    now, least = dict(placed), 2.6 * _DISC
+    for _ in range(300):
+        near = [pair for pair in combinations(now, 2) if math.dist(now[pair[0]], now[pair[1]]) < least - 0.5]
+        if not near and now == {code: _inside(each) for code, each in now.items()}:
+            break
+        for turn, (a, b) in enumerate(near):
+            gap = math.dist(now[a], now[b])
+            # Two at the very same spot go apart in some direction, each pair in another.
+            angle = math.atan2(now[b][1] - now[a][1], now[b][0] - now[a][0]) if gap > 0.1 else 2.4 * turn
+            push = max(0.0, least - gap) / 2
+            dx, dy = math.cos(angle) * push, math.sin(angle) * push
+            now[a], now[b] = (now[a][0] - dx, now[a][1] - dy), (now[b][0] + dx, now[b][1] + dy)
+        now = {code: _inside(each) for code, each in now.items()}
+    return now
+
+
+def _inside(position: Position) -> Position:
+    edge = _DISC + 4
+    return min(max(position[0], edge), WIDTH - edge), min(max(position[1], edge), HEIGHT - edge)
 
 
 def _around(radius: float, toward: float) -> Position:

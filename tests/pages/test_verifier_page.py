@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.server
-import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +38,7 @@ SMALL = """() => [...document.querySelectorAll('input, a:not(.skip), summary, la
   .filter(e => e.getBoundingClientRect().height < 43.9).map(e => e.outerHTML)"""
 
 Answers = dict[str, tuple[str, bytes, dict[str, str]]]
+Picture = Callable[[Any, str], None]
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def tab(browser: Any) -> Iterator[Tab]:
 
 @pytest.mark.parametrize(("lang", "good"), [("zh", "验证通过"), ("en", "Verified: recorded")])
 def test_an_honest_bundle_verifies_with_the_network_cut_off(
-    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], lang: str, good: str
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], keep_picture: Picture, lang: str, good: str
 ) -> None:
     tab.page.goto(f"{site[0]}/verify?lang={lang}")
     tab.context.set_offline(True)
@@ -186,9 +186,7 @@ def test_an_honest_bundle_verifies_with_the_network_cut_off(
     assert tab.page.evaluate(UNNAMED) == [] and tab.page.evaluate(SMALL) == []
     levels = tab.page.evaluate(HEADINGS)
     assert levels[0] == 1 and all(below <= above + 1 for above, below in pairwise(levels))
-    kept = os.environ.get("SUYUAN_TEST_SCREENSHOTS")
-    if kept:
-        tab.page.screenshot(path=f"{kept}/verify-{lang}.png", full_page=True)
+    keep_picture(tab.page, f"verify {lang}")
     assert tab.messages == []
 
 
@@ -200,12 +198,13 @@ def test_an_honest_bundle_verifies_with_the_network_cut_off(
     ],
 )
 def test_what_was_hidden_or_changed_is_named(
-    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], name: str, rule: str
+    tab: Tab, site: tuple[str, Answers], files: dict[str, Path], keep_picture: Picture, name: str, rule: str
 ) -> None:
     tab.page.goto(f"{site[0]}/verify?lang=en")
     tab.choose(bundle=files[name], policy=files["policy"])
     assert "Not verified" in tab.verdict()
     assert f"[{rule}]" in tab.page.locator(".findings").first.inner_text()
+    keep_picture(tab.page, f"verify {name}")
     assert tab.messages == []
 
 
