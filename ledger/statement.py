@@ -52,6 +52,7 @@ KINDS: Mapping[str, str] = {
 
 _ALGORITHMS: Mapping[str, Algorithm] = {"Ed25519": "Ed25519", "EdDSA": "Ed25519", "ES256": "ES256"}
 _MAX_NAME = 200
+_HELD = "_held"
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,15 @@ class Statement:
         return self.raw[: self.raw.rindex(b".")]
 
     def verify(self, public: PublicKey) -> bool:
-        """Whether `public` is the key the header names and its signature holds over the bytes as sent."""
-        return self.alg == public.alg and self.kid == public.kid and public.verify(self._signing_input, self.signature)
+        """Whether `public` is the key the header names and its signature holds over the bytes as sent.
+
+        That it holds is remembered: a key id is the hash of the key, and neither it nor the statement can change.
+        """
+        if self.alg != public.alg or self.kid != public.kid:
+            return False
+        if _HELD not in self.__dict__ and public.verify(self._signing_input, self.signature):
+            self.__dict__[_HELD] = True
+        return _HELD in self.__dict__
 
 
 @dataclass(frozen=True)

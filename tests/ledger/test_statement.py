@@ -238,6 +238,21 @@ def test_eddsa_is_read_as_ed25519():
     assert statement.verify(KEY.public)
 
 
+def test_that_a_signature_holds_is_worked_out_once_and_that_it_does_not_is_never_remembered(monkeypatch):
+    sound, other = parse_statement(raw()), PrivateKey.generate()
+    forged = parse_statement(raw(key=other, header={"alg": "Ed25519", "kid": KEY.public.kid, "typ": EVENT}))
+    worked_out = []
+    verify = type(KEY.public).verify
+    monkeypatch.setattr(
+        type(KEY.public), "verify", lambda self, *signed: worked_out.append(self) or verify(self, *signed)
+    )
+    assert [sound.verify(KEY.public) for _ in range(3)] == [True] * 3
+    assert len(worked_out) == 1
+    assert not sound.verify(other.public)
+    assert [forged.verify(KEY.public) for _ in range(2)] == [False] * 2
+    assert len(worked_out) == 3
+
+
 def test_the_registered_key_fixes_the_algorithm():
     key = PrivateKey.generate("ES256")
     header = {"alg": "Ed25519", "kid": key.public.kid, "typ": EVENT}
