@@ -105,8 +105,12 @@ class Database:
             }
             # One writing connection: SQLite has one writer at a time anyway, and waiting in our pool is fair.
             patience_s = lock_timeout_ms / 1000
+            self._patience_ms = lock_timeout_ms
             pool_timeout = 3 * patience_s
-            self._writer = create_engine(parsed, pool_size=1, max_overflow=0, pool_timeout=pool_timeout, **options)
+            # Its transactions are always ended by `write`: nothing is left for the pool to take back.
+            self._writer = create_engine(
+                parsed, pool_size=1, max_overflow=0, pool_timeout=pool_timeout, pool_reset_on_return=None, **options
+            )
             self._reader = create_engine(parsed, pool_size=pool_size, max_overflow=pool_size, **options)
             _sqlite_connections(self._writer, begin="BEGIN IMMEDIATE", query_only=False, patience_s=patience_s)
             _sqlite_connections(self._reader, begin="BEGIN", query_only=True, patience_s=patience_s)
@@ -180,10 +184,12 @@ class Database:
                 return
             pooled = self._writer.raw_connection()
             try:
+                pooled.cursor().execute(f"PRAGMA busy_timeout={self._patience_ms}")
                 yield lambda statement: pooled.cursor().execute(statement).fetchall()
             except self._module.Error as error:
                 raise DatabaseUnavailable("busy", str(error)) from error
             finally:
+                pooled.cursor().execute("PRAGMA busy_timeout=0")
                 pooled.close()
 
     def retrying(
@@ -305,6 +311,7 @@ def _sqlite_connections(engine: Engine, *, begin: str, query_only: bool, patienc
             cursor.execute("PRAGMA wal_autocheckpoint=12288")
             # What is deleted is overwritten where that costs no further page; an erasure asks for more (`forgetting`).
             cursor.execute("PRAGMA secure_delete=FAST")
+            cursor.execute("PRAGMA busy_timeout=0")  # `_take_turn` waits, and then nobody is in the way
         cursor.close()
 
     @event.listens_for(engine, "begin")
@@ -320,21 +327,15 @@ def _take_turn(connection: Connection, begin: str, patience_s: float) -> None:
 
     SQLite itself waits in ever longer sleeps, of up to 100 ms, in which the file lies idle.
     """
-    driver = connection.connection.driver_connection
-    assert driver is not None
     deadline = time.monotonic() + patience_s
-    driver.execute("PRAGMA busy_timeout=0")
-    try:
-        while True:
-            try:
-                connection.exec_driver_sql(begin)
-                return
-            except DBAPIError as error:
-                if _reason(error) != "busy" or time.monotonic() > deadline:
-                    raise
-            time.sleep(_LOOK_AGAIN_S)
-    finally:
-        driver.execute(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
+    while True:
+        try:
+            connection.exec_driver_sql(begin)
+            return
+        except DBAPIError as error:
+            if _reason(error) != "busy" or time.monotonic() > deadline:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
 
 
 @contextmanager

@@ -93,11 +93,12 @@ class Rows:
         self._changed.clear()
 
     def _values(self, keys: Iterable[Key], columns: Sequence[str]) -> list[tuple[Any, ...]]:
-        values = _tuple_of(columns)
+        values = _tuple_of(tuple(columns))
         return [values(row) for key in keys if (row := self._rows[key]) is not None]
 
 
-def _tuple_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+@lru_cache(maxsize=512)
+def _tuple_of(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     """What takes the members called `names` out of a row."""
     if len(names) > 1:
         return itemgetter(*names)

@@ -79,6 +79,8 @@ class StateFile:
         self._changed = threading.Condition()
         self._pending: str | None = None
         self._closing = False
+        self._idle = False
+        """Whether the writing thread waits for something to write, and not for its time to come."""
         self._writer: threading.Thread | None = None
 
     def known(self) -> Known | None:
@@ -101,7 +103,8 @@ class StateFile:
             if self._writer is None and not self._closing:
                 self._writer = threading.Thread(target=self._write, name="state-file", daemon=True)
                 self._writer.start()
-            self._changed.notify_all()
+            if self._idle:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Write what is not written yet and end the thread."""
@@ -142,7 +145,9 @@ class StateFile:
         while True:
             with self._changed:
                 while self._pending is None and not self._closing:
+                    self._idle = True
                     self._changed.wait()
+                self._idle = False
                 pending, self._pending = self._pending, None
             if pending is not None:
                 try:
