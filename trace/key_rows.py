@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..ledger.keys import KeyRecord, PublicKey
 from ..ledger.statement import dump_json, strict_json
 
 
+@lru_cache(maxsize=10_000)
+def _public(jwk: str) -> PublicKey:
+    """A key is read once, not in every batch that it signed something in."""
+    return PublicKey.from_jwk(strict_json(jwk.encode()))
+
+
 def key_record(row: Mapping[str, Any]) -> KeyRecord:
     """A row of the ledger's key table as the registry's record."""
     return KeyRecord(
         kid=row["kid"],
-        public=PublicKey.from_jwk(strict_json(row["jwk"].encode())),
+        public=_public(row["jwk"]),
         actor=row["actor"],
         custody=row["custody"],
         from_ms=row["from_ms"],
