@@ -23,6 +23,8 @@ SALT_SIZE = 16
 _SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 """The one spelling of 16 and of 32 bytes: the last character has zero bits to spare."""
+_QUOTED_DIGEST = rb'"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]"'
+_DIGEST_ARRAY = re.compile(rb'"_sd":\[(' + _QUOTED_DIGEST + rb"(?:," + _QUOTED_DIGEST + rb")*)\]")
 
 SUBJECT_LISTS = (
     "epcList",
@@ -79,10 +81,29 @@ def disclosure_digest(text: str) -> str:
     return base64url_text(hashlib.sha256(text.encode("ascii")).digest())
 
 
-def check_hidden(value: Any, pointer: str = "") -> None:
-    """Refuse `...` members and `_sd` arrays that are not sorted, unique digests, anywhere in `value`."""
-    if not _is_hidden_well(value):
+def check_hidden(value: Any, pointer: str = "", text: bytes | None = None) -> None:
+    """Refuse `...` members and `_sd` arrays that are not sorted, unique digests, anywhere in `value`.
+
+    `text`: the JSON that `value` was read from, or that holds it; where it shows that all is well, nothing is walked.
+    """
+    if (text is None or not _shows_hidden_well(text)) and not _is_hidden_well(value):
         _refuse_hidden(value, pointer)
+
+
+def _shows_hidden_well(text: bytes) -> bool:
+    """Whether the text by itself shows what `_is_hidden_well` looks for; False says nothing.
+
+    Without escapes a member's name stands in the text as it is, and no string holds a quotation mark.
+    """
+    if b"\\" in text or b'"..."' in text:
+        return False
+    named = text.count(b'"_sd"')
+    if not named:
+        return True
+    arrays = _DIGEST_ARRAY.findall(text)
+    return len(arrays) == named and all(
+        all(left < right for left, right in pairwise(array.split(b","))) for array in arrays
+    )
 
 
 def _is_hidden_well(value: Any) -> bool:
@@ -187,18 +208,18 @@ class _Opening:
     def merge(self, value: Any, pointer: str, depth: int) -> Any:
         if depth > MAX_DEPTH:
             _refuse("json-depth", pointer, f"嵌套超过 {MAX_DEPTH} 层", f"nested deeper than {MAX_DEPTH}")
-        if isinstance(value, list):
-            elements = list(value)
+        if type(value) is list:
+            elements = value.copy()
             for position, element in enumerate(elements):
-                if isinstance(element, (dict, list)):
+                if type(element) is dict or type(element) is list:
                     elements[position] = self.merge(element, f"{pointer}/{position}", depth + 1)
             return elements
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             return value
         merged = value.copy()
         hidden = merged.pop("_sd", ())
         for name, member in merged.items():
-            if isinstance(member, (dict, list)):
+            if type(member) is dict or type(member) is list:
                 merged[name] = self.merge(member, f"{pointer}/{_escaped(name)}", depth + 1)
         for digest in hidden:
             if digest in self.seen:
@@ -235,8 +256,8 @@ class _Opening:
             _refuse("disclosure-public", place, "该成员不得隐藏", "this member is never private")
         self.used.add(digest)
         position = len(self.opened)
-        merged[name] = self.merge(value, place, depth + 1)
-        self.opened.insert(position, Disclosure(text, digest, place, name, merged[name]))
+        merged[name] = value = self.merge(value, place, depth + 1)
+        self.opened.insert(position, Disclosure(text, digest, place, name, value))
 
 
 def _read(texts: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
@@ -246,7 +267,8 @@ def _read(texts: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
     for position, text in enumerate(texts):
         where = f"disclosures/{position}"
         try:
-            salt, name, disclosed = _triple(strict_json(base64url_bytes(text)))
+            spelled = base64url_bytes(text)
+            salt, name, disclosed = _triple(strict_json(spelled))
             if not _SALT.fullmatch(salt):
                 raise ValueError("not a salt of 16 bytes")
         except (ValueError, TypeError) as error:
@@ -258,7 +280,8 @@ def _read(texts: Sequence[str]) -> dict[str, tuple[str, str, Any]]:
             ) from error
         if not isinstance(name, str) or name in ("_sd", "..."):
             _refuse("disclosure-name", where, "披露的名称不允许", "a disclosure has a name that is not allowed")
-        check_hidden(disclosed, where)
+        if isinstance(disclosed, (dict, list)):
+            check_hidden(disclosed, where, spelled)
         digest = disclosure_digest(text)
         if digest in read:
             _refuse("disclosure-twice", where, "披露重复", "a disclosure is given twice")
@@ -321,7 +344,7 @@ def _member(body: dict[str, Any], pointer: str) -> tuple[dict[str, Any], str]:
 
 
 def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
+    return name.replace("~", "~0").replace("/", "~1") if "~" in name or "/" in name else name
 
 
 def _refusal(rule: str, pointer: str, zh: str, en: str, status_hint: StatusHint = "malformed") -> Refusal:

@@ -6,7 +6,6 @@ without sign or leading zeros. Errors are ValueError; callers say which line or 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import re
 
@@ -16,12 +15,13 @@ MAX_NUMBER = 2**63 - 1
 _LAST_OF_TWO = frozenset(b"AQgw")
 _LAST_OF_THREE = frozenset(b"AEIMQUYcgkosw048")
 _URL_TO_STANDARD = bytes.maketrans(b"-_+/", b"+/!!")  # the standard's own two are none of this alphabet
+_STANDARD_TO_URL = bytes.maketrans(b"+/", b"-_")
 _DECIMAL = re.compile(r"(?:0|[1-9][0-9]{0,18})\Z", re.ASCII)
 
 
 def base64_text(value: bytes) -> str:
     """RFC 4648 section 4, padded."""
-    return base64.b64encode(value).decode("ascii")
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 def base64_bytes(text: str, size: int | None = None) -> bytes:
@@ -42,7 +42,7 @@ def base64_bytes(text: str, size: int | None = None) -> bytes:
 
 def base64url_text(value: bytes) -> str:
     """RFC 4648 section 5, without padding."""
-    return base64.urlsafe_b64encode(value).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(value, newline=False).translate(_STANDARD_TO_URL, b"=").decode("ascii")
 
 
 def base64url_bytes(text: str, size: int | None = None) -> bytes:

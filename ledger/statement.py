@@ -50,6 +50,7 @@ KINDS: Mapping[str, str] = {
 }
 """Every kind of statement: its `typ` and the name of its one body claim."""
 
+_MEMBERS = {claim: frozenset({"iss", "aud", "iat", "_sd_alg", claim}) for claim in KINDS.values()}
 _ALGORITHMS: Mapping[str, Algorithm] = {"Ed25519": "Ed25519", "EdDSA": "Ed25519", "ES256": "ES256"}
 _MAX_NAME = 200
 _HELD = "_held"
@@ -127,13 +128,14 @@ def parse_statement(raw: bytes) -> Statement:
     if len(parts) != 3:
         _refuse("statement-format", "", "声明须为三段", "a statement is header.payload.signature")
     header, alg, kid, typ = read_header(parts[0])
-    payload = strict_json(_part(parts[1], "payload"))
+    text = _part(parts[1], "payload")
+    payload = strict_json(text)
     signature = _part(parts[2], "signature")
     if len(signature) != SIGNATURE_SIZE:
         _refuse("statement-format", "signature", "签名须为 64 字节", "a signature has 64 bytes")
     claim = KINDS[typ]
-    names = {"iss", "aud", "iat", "_sd_alg", claim}
-    if not isinstance(payload, dict) or set(payload) != names:
+    names = _MEMBERS[claim]
+    if not isinstance(payload, dict) or payload.keys() != names:
         expected = ", ".join(sorted(names))
         _refuse("statement-payload", "", f"载荷成员须恰为 {expected}", f"the payload members are exactly {expected}")
     iss, aud, iat, body = payload["iss"], payload["aud"], payload["iat"], payload[claim]
@@ -146,7 +148,7 @@ def parse_statement(raw: bytes) -> Statement:
         _refuse("statement-payload", "_sd_alg", "_sd_alg 须为 sha-256", "_sd_alg is sha-256")
     if not isinstance(body, dict):
         _refuse("statement-payload", claim, f"{claim} 须为对象", f"{claim} is an object")
-    check_hidden(body, f"/{claim}")
+    check_hidden(body, f"/{claim}", text)
     return Statement(raw, header, alg, kid, typ, iss, aud, iat, claim, body, signature)
 
 
