@@ -168,7 +168,8 @@ class Image:
             log = opener.log(f"sqlite:///{folder / 'ledger.db'}", HandClock())
             with log.database.write() as connection:
                 connection.exec_driver_sql("UPDATE log_state SET time_ms = time_ms")
-            self._fold(log)
+            log.database.close()  # from here on everything is in a write-ahead log that begins anew
+            log = opener.log(f"sqlite:///{folder / 'ledger.db'}", HandClock())
             self.known = StateFile(folder / "log-state", interval_s=0)
             for number in range(30):
                 submit(log, papers(4, first=4 * number))
@@ -178,11 +179,6 @@ class Image:
                 shutil.copyfile(folder / name, folder / f"image-{name}")
         finally:
             opener.close()
-
-    @staticmethod
-    def _fold(log: Log) -> None:
-        """From here on everything is in a log that begins anew."""
-        log.database.close()
 
     def size_at(self, offset: int) -> int:
         """How many entries were committed when the write-ahead log was synced up to `offset`."""
