@@ -570,3 +570,32 @@ def test_a_chain_of_a_busy_subject_is_in_order(log: Log) -> None:
                 batch.add(Draft("trace-event+sd-jwt", digest, (subject,)))
     assert log.chain(subject) == list(range(300))
     check_log(log, expected_size=300)
+
+
+def test_two_writers_taking_turns_go_on_where_the_other_left_off(
+    database_url: str, opener: Opener, clock: HandClock
+) -> None:
+    one, other = (opener.log(database_url, clock) for _ in range(2))
+    everything = papers(3_000)
+    first = 0
+    for turn, count in enumerate((1, 1, 30, 255, 1, 256, 7, 1_100, 3, 900)):  # within a tile, to its end, over several
+        submit((one, other)[turn % 2], everything[first : first + count])
+        first += count
+        check_log(one, expected_size=first)
+    assert one.check_state() == other.check_state()
+
+
+def test_a_writer_goes_on_from_no_tile_that_was_changed_after_the_other_wrote_it(
+    database_url: str, opener: Opener, clock: HandClock
+) -> None:
+    one, other = (opener.log(database_url, clock) for _ in range(2))
+    submit(one, papers(5))
+    submit(other, papers(5, first=5))
+    with one.database.write() as connection:
+        hashes = bytearray(connection.execute(select(tables.tile.c.hashes)).scalar_one())
+        hashes[7 * 32] ^= 1
+        connection.execute(update(tables.tile).values(hashes=bytes(hashes)))
+    with pytest.raises(LogHalted) as caught:
+        submit(one, papers(1, first=10))
+    assert caught.value.reason == "state-disagrees"
+    assert size_of(one) == 10

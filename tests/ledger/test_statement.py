@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from suyuan.ledger.disclosures import disclosure_digest, holds_value
+from suyuan.ledger.disclosures import check_hidden, disclosure_digest, holds_value
 from suyuan.ledger.encoding import base64url_bytes, base64url_text
 from suyuan.ledger.errors import Refusal
 from suyuan.ledger.keys import PrivateKey
@@ -360,6 +360,35 @@ def test_a_statement_has_at_most_60000_bytes():
 )
 def test_digests_stand_sorted_and_once_in_sd_and_dots_nowhere(body, rule):
     assert refusal(parse_statement, raw(body=body)).rule == rule
+
+
+DIGESTS = st.sampled_from(["A" * 43, "B" * 42 + "A", "_" * 43, "A" * 42 + "B", "A" * 42, "_sd", 7])
+HIDING = st.recursive(
+    st.none() | st.integers(0, 9) | st.sampled_from(["_sd", "...", "x", '"_sd":["', "\\", "_sd_alg"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["a", "x_sd", "_sd_alg", "_sd", "...", '"_sd"']), inner, max_size=3)
+        | st.builds(lambda digests, more: {**more, "_sd": digests}, st.lists(DIGESTS, max_size=3), st.just({"b": 1}))
+    ),
+    max_leaves=8,
+)
+
+
+@given(HIDING, st.booleans())
+@settings(max_examples=400)
+def test_looking_for_hidden_members_in_the_text_and_in_the_value_comes_to_the_same(value, compact):
+    def verdict(*more):
+        try:
+            check_hidden(value, "/event", *more)
+        except Refusal as found:
+            return found.rule, found.field
+        return None
+
+    spelled = orjson.dumps(value) if compact else json.dumps(value).encode()
+    assert verdict(b"around " + spelled) == verdict()
+    sound = {"_sd": sorted({"A" * 43, "B" * 42 + "A"}), "a": [{"x": value}]}
+    if verdict() is None:
+        check_hidden(sound, "", orjson.dumps(sound))
 
 
 def test_the_signing_hash_ignores_the_signature_and_the_hash_does_not():

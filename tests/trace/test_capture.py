@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -463,3 +465,17 @@ def test_recording_later_needs_a_permission_for_that_day(trade: Trade) -> None:
         world.submit(world.sign_record(grower, {**old, "lot": "QY2"}), grower.id)
     late = trade.harvest("QY3", time="2025-11-18T15:30:00+08:00")
     assert world.submit(world.sign_record(grower, late), grower.id), "an undeclared late record is judged by its lag"
+
+
+def test_nothing_of_a_batch_is_kept_once_it_is_committed(trade: Trade) -> None:
+    world, grower = trade.world, trade.grower
+    prepared = [world.capture.prepare(submission(world.sign_record(grower, trade.harvest())), grower.id)]
+    gone = weakref.ref(prepared[0].statement)
+    gc.collect()
+    gc.disable()
+    try:
+        assert isinstance(world.capture.commit(prepared)[0], Receipt)
+        prepared.clear()
+        assert gone() is None, "something holds itself, and the batch with it, until cycles are looked for"
+    finally:
+        gc.enable()
