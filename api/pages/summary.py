@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from ...trace.story import LaboratoryReport, LaboratoryResult, Story, Text
@@ -12,10 +13,10 @@ from .texts import Texts
 
 Sign = Literal["", "good", "bad", "open"]
 
-# Families with a look of their own; anything else is drawn in ink.
-FAMILIES = ("tea", "chili", "baijiu", "eggs")
-
-
+FAMILIES = frozenset(
+    file.stem.removeprefix("land_") for file in (Path(__file__).parent / "templates").glob("land_*.svg")
+) - {"other"}
+"""Families with a landscape of their own, `templates/land_*.svg`; anything else is drawn in ink."""
 DATED_BY = {"baijiu": "baijiu.round_distilled"}
 """The stage whose days are asked for first, where it is not the harvest."""
 MOST_HIGHLIGHTS = 4

@@ -77,6 +77,7 @@ class Scans:
         self._writing: Sequence[Noted] = ()
         self._claims: list[_Claim] = []
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._news = threading.Condition(self._lock)
         self._due = 0.0
         self._stopping = False
@@ -228,25 +229,33 @@ class Scans:
         return won
 
     def write(self) -> int:
-        """Write everything that waits; how many scans. What cannot be written waits on. Raises DatabaseUnavailable."""
-        written = 0
-        while True:
+        """Write everything that waits; how many scans. What another thread is writing has been written by then, too.
+
+        What cannot be written waits on. Raises DatabaseUnavailable.
+        """
+        with self._turn:
+            written = 0
+            while batch := self._next_batch():
+                self._write(batch)
+                written += len(batch)
+            return written
+
+    def _next_batch(self) -> Sequence[Noted]:
+        with self._lock:
+            self._writing = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
+            return self._writing
+
+    def _write(self, batch: Sequence[Noted]) -> None:
+        try:
+            with self._database.write() as connection:
+                self._insert(connection, batch)
+        except DatabaseUnavailable:
             with self._lock:
-                batch = [self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))]
-                self._writing = batch
-            if not batch:
-                return written
-            try:
-                with self._database.write() as connection:
-                    self._insert(connection, batch)
-            except DatabaseUnavailable:
-                with self._lock:
-                    self._waiting.extendleft(reversed(batch))
-                    self._writing = ()
-                raise
-            with self._lock:
+                self._waiting.extendleft(reversed(batch))
                 self._writing = ()
-            written += len(batch)
+            raise
+        with self._lock:
+            self._writing = ()
 
     def _insert(self, connection: Connection, batch: Sequence[Noted]) -> None:
         insert_scans(connection, batch)
