@@ -47,7 +47,9 @@ def collecting_rarely() -> Iterator[None]:
 @contextmanager
 def examined(task: Task, places: Sequence[tuple[int, int]], jobs: int) -> Iterator[Iterator[RangeFacts]]:
     """The facts of these ranges, in their order, worked out by `jobs` processes; they end with the block."""
-    context = multiprocessing.get_context("spawn")
+    # One process reads the modules, and those that work are its copies.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__])
     pool = ProcessPoolExecutor(min(jobs, len(places)), context, _start, (task,))
     try:
         yield _in_order(pool, places, 2 * jobs)

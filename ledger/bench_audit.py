@@ -7,7 +7,6 @@ several times, a lot index every minute of log time.
 from __future__ import annotations
 
 import json
-import math
 import multiprocessing
 import os
 import tempfile
@@ -42,7 +41,6 @@ _ORIGIN = "bench.example/audit"
 _SIGNER = NoteSigner(_ORIGIN, Ed25519PrivateKey.from_private_bytes(bytes(32)))
 _START_MS = 1_800_000_000_000
 _EVENTS_A_MINUTE = 5_000
-_OF_ONE = 10_000
 
 
 def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
@@ -55,37 +53,17 @@ def run(quick: bool, progress: Callable[[str], None]) -> list[Row]:
         policy = made.write()
         jobs = os.cpu_count() or 1
         best_raw = best_ours = 0.0
-        raw_cpu_s = ours_cpu_s = math.inf
         for turn in range(rounds):
             progress(f"audit and raw verification, {turn + 1} of {rounds}")
             with no_collection():
                 best_raw = max(best_raw, verified_a_second(made.signed, jobs))
                 started = time.perf_counter()
-                before_s = _cpu_s()
                 report = audit(DirectorySource(Path(name)), policy, statements=True, jobs=jobs)
                 best_ours = max(best_ours, report.statements / (time.perf_counter() - started))
-                ours_cpu_s = min(ours_cpu_s, (_cpu_s() - before_s) / report.statements)
-                raw_cpu_s = min(raw_cpu_s, _verifying_s(made.signed[:_OF_ONE]))
             if not report.ok:
                 raise AssertionError("\n".join(report.lines("en")))
     title = f"statements audited, {jobs} cores, {count:,} events (limit: PyNaCl verifying their signatures)"
-    cpu = "CPU of a statement in such an audit, starting its processes included (limit: of verifying its signature)"
-    return [
-        Row(title, best_ours, best_raw, best_ours / best_raw, "1/s", at_least=0.5),
-        Row(cpu, ours_cpu_s * 1e6, raw_cpu_s * 1e6, ours_cpu_s / raw_cpu_s, "us", at_most=2),
-    ]
-
-
-def _cpu_s() -> float:
-    """Seconds that this process and its ended children have computed so far: what neighbours take is not in it."""
-    return sum(os.times()[:4])
-
-
-def _verifying_s(signed: Sequence[tuple[bytes, bytes, bytes]]) -> float:
-    """Seconds of computing that a signature takes here, in this process."""
-    started = time.process_time()
-    _verify_each(signed)
-    return (time.process_time() - started) / len(signed)
+    return [Row(title, best_ours, best_raw, best_ours / best_raw, "1/s", at_least=0.5)]
 
 
 def verified_a_second(signed: Sequence[tuple[bytes, bytes, bytes]], jobs: int) -> float:

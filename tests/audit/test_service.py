@@ -45,7 +45,8 @@ OFFICE, AUDITOR = "P0000000000000FF1", "P0000000000000AD1"
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    service = RunningService(make_settings(tmp_path_factory.mktemp("audited") / "data", **GENEROUS))
+    settings = make_settings(tmp_path_factory.mktemp("audited") / "data", scrub=False, **GENEROUS)
+    service = RunningService(settings)  # without a scrub that would see what tests damage for a moment
     service.start()
     try:
         cooperative = service.register(COOPERATIVE, ["cooperative", "grower"])
